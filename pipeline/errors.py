@@ -1,0 +1,25 @@
+"""Everything that `pipeline` raises on purpose. The text of each is a sentence for the sender of the picture."""
+
+
+class PipelineError(Exception):
+    """The base of all errors of this package."""
+
+
+class InvalidImage(PipelineError):
+    """The bytes are no picture that can be read: the sender's fault."""
+
+
+class ImageTooLarge(InvalidImage):
+    """The picture passes a size limit; the text names the limit."""
+
+
+class InvalidValue(PipelineError):
+    """A value type was built from something it does not allow. Message: expected, then got."""
+
+
+class WeightsError(PipelineError):
+    """A file of weights is missing, or is not what its profile says."""
+
+
+class Stopped(PipelineError):
+    """`should_stop` answered True: the caller no longer wants the result."""

@@ -1,0 +1,40 @@
+"""The four roles that models play. Adapters in `pipeline.models` fit these without inheriting from them."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pipeline.types import FaceBox, FaceCrop, HardMask, Image, InpaintJob
+
+ShouldStop = Callable[[], bool]
+OnStep = Callable[[], None]
+
+
+class FaceDetector(Protocol):
+    """Finds faces."""
+
+    def detect(self, image: Image, threshold: float) -> list[FaceBox]:
+        """All faces that score at least `threshold`, clipped to the picture, best score first, overlaps merged by NMS."""
+
+
+class FaceSegmenter(Protocol):
+    """Masks faces."""
+
+    def segment(self, crops: Sequence[FaceCrop]) -> list[HardMask]:
+        """One mask per crop, of the crop's size, in the crops' order: the face's skin area, prompted by its box."""
+
+
+class Inpainter(Protocol):
+    """Repaints masked pictures."""
+
+    def inpaint(self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop) -> list[Image | None]:
+        """One repainted crop per job, in order; None where the model's answer was not finite.
+
+        `on_step` is called once per job and executed step, from any thread. Raises `Stopped` soon after `should_stop` answers True.
+        """
+
+
+class Upscaler(Protocol):
+    """Enlarges pictures."""
+
+    def upscale(self, image: Image, factor: int) -> Image:
+        """The picture, `factor` (2 or 4) times as wide and as high."""

@@ -1,0 +1,1 @@
+"""Training code of the `tiny` profile: one resumable command per network, `python -m weights.training.<name>`."""

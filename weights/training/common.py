@@ -1,0 +1,151 @@
+"""What every training command shares: its options, the held-out split, a time budget and checkpoints."""
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+TINY_DIR = Path(__file__).resolve().parent.parent / "tiny"
+
+# Every tenth picture, in file-name order, is never trained on: 153 of the 1,530 portraits.
+VALIDATION_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one training command."""
+
+    data: Path
+    minutes: float
+    device: torch.device
+    work_dir: Path
+    seed: int
+
+
+def parse_options(name: str, description: str, default_minutes: float) -> Options:
+    """Read the command line that all training commands share."""
+    parser = argparse.ArgumentParser(prog=f"python -m weights.training.{name}", description=description)
+    parser.add_argument("--data", type=Path, required=True, help="folder with faces/*.jpg")
+    parser.add_argument("--minutes", type=float, default=default_minutes, help="training time, all resumed runs together")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    parser.add_argument("--work-dir", type=Path, default=Path("build/training"), help="checkpoints and caches")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--seed", type=int, default=0)
+    values = parser.parse_args()
+    device = values.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(values.threads)
+    torch.manual_seed(values.seed)
+    work_dir = values.work_dir / name
+    work_dir.mkdir(parents=True, exist_ok=True)
+    return Options(values.data, values.minutes, torch.device(device), work_dir, values.seed)
+
+
+def face_files(data: Path, *, validation: bool) -> list[Path]:
+    """The portraits of one side of the split, in file-name order.
+
+    Raises:
+        FileNotFoundError: `data/faces` holds no JPEG.
+    """
+    files = sorted((data / "faces").glob("*.jpg"))
+    if not files:
+        raise FileNotFoundError(f"no portraits (faces/*.jpg) in {data}")
+    return [file for index, file in enumerate(files) if (index % VALIDATION_EVERY == 0) == validation]
+
+
+def load_rgb(file: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB."""
+    with Image.open(file) as picture:
+        return np.ascontiguousarray(picture.convert("RGB"))
+
+
+def to_tensor(rgb: NDArray[np.uint8]) -> torch.Tensor:
+    """(H, W, 3) uint8 → (3, H, W) float32 in [−1, 1], what a VAE eats."""
+    return torch.from_numpy(rgb.astype(np.float32) / 127.5 - 1.0).permute(2, 0, 1)
+
+
+@dataclass
+class Budget:
+    """A training budget in seconds of work, which survives a resume.
+
+    The learning rate is a function of the share already spent, so a run that is cut and resumed follows the same
+    curve: a linear warm-up over the first 2 %, then a half cosine down to zero.
+    """
+
+    seconds: float
+    spent_s: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def elapsed_s(self) -> float:
+        """Seconds of work, this run and the ones before it."""
+        return self.spent_s + time.monotonic() - self._started
+
+    def share(self) -> float:
+        """The share already spent, 0–1."""
+        return min(1.0, self.elapsed_s() / self.seconds)
+
+    def learning_rate(self, peak: float) -> float:
+        """The rate at this point of the budget."""
+        share = self.share()
+        return peak * min(1.0, share / 0.02 + 0.01) * 0.5 * (1 + math.cos(math.pi * share))
+
+    def steps(self) -> Iterator[int]:
+        """Count steps until the budget is spent."""
+        step = 0
+        while self.share() < 1.0:
+            yield step
+            step += 1
+
+
+@dataclass
+class Checkpoint:
+    """One file that holds everything a resumed run needs. Only ever read by the machine that wrote it."""
+
+    file: Path
+
+    def load(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget) -> bool:
+        """Restore in place; False where there is nothing to resume."""
+        if not self.file.exists():
+            return False
+        state = torch.load(self.file, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        budget.spent_s = state["spent_s"]
+        print(f"resumed {self.file} at {budget.spent_s / 60:.1f} min", flush=True)
+        return True
+
+    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget) -> None:
+        """Write beside, then rename: a cut leaves the old file whole."""
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "spent_s": budget.elapsed_s()}
+        beside = self.file.with_suffix(".part")
+        torch.save(state, beside)
+        beside.replace(self.file)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """One rate for all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class Average:
+    """An exponential moving average of a model's parameters (decay 0.998), what is exported."""
+
+    def __init__(self, model: torch.nn.Module, decay: float = 0.998) -> None:
+        self.decay = decay
+        self.model = torch.optim.swa_utils.AveragedModel(
+            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+        )
+
+    def update(self, model: torch.nn.Module) -> None:
+        """Take one step of the trained model in."""
+        self.model.update_parameters(model)
