@@ -1,0 +1,57 @@
+"""Every error that has an answer of its own. `replies` holds the one table from these to a status and a text."""
+
+
+class ServerError(Exception):
+    """The base. The text is for the sender, unless the table in `server.replies` has a fixed one."""
+
+
+class BadParameter(ServerError):
+    """A field is missing, of the wrong type or out of range (400)."""
+
+
+class BadImage(ServerError):
+    """The picture cannot be read (400). The text is the `<why>` of `Invalid image: <why>`."""
+
+
+class TooLarge(ServerError):
+    """The body or the picture passes a limit, which the text names (413)."""
+
+
+class MissingKey(ServerError):
+    """No API key was sent (401)."""
+
+
+class BadKey(ServerError):
+    """The API key is unknown or revoked (401)."""
+
+
+class BadContentType(ServerError):
+    """Neither JSON nor multipart/form-data (406)."""
+
+
+class NotEnoughCredits(ServerError):
+    """The account cannot pay this call (406)."""
+
+
+class RateLimited(ServerError):
+    """The account sends too fast (429)."""
+
+
+class Busy(ServerError):
+    """The queue is full (429)."""
+
+
+class Starting(ServerError):
+    """No worker is ready yet (503)."""
+
+
+class NoWorker(ServerError):
+    """Every worker is dead (503)."""
+
+
+class TimedOut(ServerError):
+    """The deadline passed (504)."""
+
+
+class WorkFailed(ServerError):
+    """The work itself failed (500); the cause is in the log, never on the wire."""
