@@ -33,8 +33,24 @@ class NotEnoughCredits(ServerError):
     """The account cannot pay this call (406)."""
 
 
+class UnknownPath(ServerError):
+    """Nothing is served there (404)."""
+
+
+class WrongMethod(ServerError):
+    """The path is served, but not by this method (405)."""
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(allow)
+        self.allow = allow
+
+
 class RateLimited(ServerError):
-    """The account sends too fast (429)."""
+    """The account sends too fast (429). `retry_after_s`: when it may send again."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
 
 
 class Busy(ServerError):
