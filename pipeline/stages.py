@@ -19,8 +19,11 @@ class FaceDetector(Protocol):
 class FaceSegmenter(Protocol):
     """Masks faces."""
 
-    def segment(self, crops: Sequence[FaceCrop]) -> list[HardMask]:
-        """One mask per crop, of the crop's size, in the crops' order: the face's skin area, prompted by its box."""
+    def segment(self, crops: Sequence[FaceCrop]) -> list[HardMask | None]:
+        """One mask per crop, of the crop's size, in the crops' order: the face's skin area, prompted by its box.
+
+        None where the model is unsure; the caller's ellipse (`masks.ellipse`) serves then.
+        """
 
 
 class Inpainter(Protocol):
