@@ -1,0 +1,179 @@
+"""The tables of accounts and credits, and how their database is opened. SQLite or PostgreSQL."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Connection,
+    Engine,
+    ForeignKey,
+    MetaData,
+    String,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from server.settings import Settings
+
+# The largest sum that fits a signed 64-bit integer of 10⁻¹⁰ credits, rounded down to whole credits.
+MAX_UNITS = 900_000_000 * 10**10
+_BUSY_TIMEOUT_S = 10
+# Any number that no other program on the same PostgreSQL server is likely to lock.
+_ADVISORY_LOCK = 7_236_391_824
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class DatabaseError(Exception):
+    """The database cannot be opened or brought up to date. The text is for the operator."""
+
+
+class Base(DeclarativeBase):
+    """All tables. Sums (`…_units`) are integers of 10⁻¹⁰ credit; times (`…_s`) are Unix seconds."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class AccountRow(Base):
+    """Who pays. `held_units` is the part of `balance_units` that running calls have set aside."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint("held_units >= 0", name="held"),
+        CheckConstraint("unlimited OR held_units <= balance_units", name="covered"),
+        CheckConstraint(f"balance_units BETWEEN 0 AND {MAX_UNITS}", name="balance"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    unlimited: Mapped[bool]
+    balance_units: Mapped[int] = mapped_column(BigInteger)
+    held_units: Mapped[int] = mapped_column(BigInteger)
+    created_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class KeyRow(Base):
+    """An API key: its SHA-256 and its first characters, never the key itself."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    prefix: Mapped[str] = mapped_column(String(16), index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    revoked: Mapped[bool]
+    created_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class HoldRow(Base):
+    """What one running call has set aside; gone as soon as it is settled or released."""
+
+    __tablename__ = "holds"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    units: Mapped[int] = mapped_column(BigInteger)
+    expires_s: Mapped[int] = mapped_column(BigInteger)
+
+
+class LedgerRow(Base):
+    """Every change of a balance, for ever: grants above 0, calls below."""
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    units: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(200))
+    created_s: Mapped[int] = mapped_column(BigInteger)
+
+
+def _configure_sqlite(engine: Engine) -> None:
+    """WAL, and transactions that take the write lock at once.
+
+    One that reads first and writes later can otherwise fail with "database is locked", whatever the
+    timeout.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(dbapi_connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401
+        dbapi_connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+@contextlib.contextmanager
+def exclusive(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other `exclusive` one of any process overlaps."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        yield connection
+
+
+def open_database(settings: Settings) -> Engine:
+    """The database of `settings`, its tables brought up to date.
+
+    Raises:
+        DatabaseError: it cannot be reached, opened or upgraded.
+    """
+    try:
+        if settings.database_url is None:
+            # Created here, since SQLite would let every user of the machine read the file.
+            file = settings.make_data_dir() / "accounts.sqlite3"
+            file.touch(mode=0o600)
+            url = f"sqlite:///{file}"
+        else:
+            url = settings.database_url
+        is_sqlite = url.startswith("sqlite")
+        engine = create_engine(
+            url,
+            pool_pre_ping=not is_sqlite,
+            connect_args={"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {},
+        )
+        if is_sqlite:
+            _configure_sqlite(engine)
+        with exclusive(engine) as connection:
+            _upgrade(connection)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise DatabaseError(f"The database address cannot be used: {error}") from error
+    except DBAPIError as error:
+        raise DatabaseError(f"The database cannot be opened: {error.orig}") from error
+    except OSError as error:
+        raise DatabaseError(f"The data folder cannot be used: {error}") from error
+    except (CommandError, ResolutionError) as error:
+        raise DatabaseError(
+            f"The database is of a newer version of face-detailer: {error}"
+        ) from error
+    return engine
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,167 @@
+"""API keys: made, looked up, revoked. Blocking, one transaction each, safe from any thread."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from server.database import AccountRow, KeyRow, exclusive
+from server.errors import BadKey
+from server.ledger import Account, AccountsError, book, now_s, to_units
+
+# "SG_" and 8 of the 40 random hex digits are shown in lists: 128 bits stay secret.
+_KEY_BYTES = 20
+_PREFIX_LENGTH = 11
+_KEY = re.compile(r"SG_[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key as an operator sees it: `prefix` is all that is shown. `created_s`: Unix seconds."""
+
+    prefix: str
+    name: str
+    account_id: int
+    revoked: bool
+    created_s: int
+
+
+class KeyRing:
+    """The keys of one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(read_only=True)
+
+    def create_account(self, name: str, amount: Decimal | None) -> str:
+        """A new account's key, which is kept nowhere. `amount` None: unlimited.
+
+        Raises:
+            AccountsError: `amount` is no sum that can be kept.
+        """
+        with self._engine.begin() as connection:
+            return _create_account(connection, name, amount)
+
+    def create_first(self) -> str | None:
+        """An unlimited account's key where there is no key at all, not even a revoked one."""
+        with exclusive(self._engine) as connection:
+            if connection.scalar(select(KeyRow.id).limit(1)) is not None:
+                return None
+            return _create_account(connection, "first start", None)
+
+    def create_further(self, name: str, account_id: int) -> str:
+        """A further key to an account, say, to replace one.
+
+        Raises:
+            AccountsError: there is no such account.
+        """
+        with self._engine.begin() as connection:
+            query = select(AccountRow.id).where(AccountRow.id == account_id)
+            if connection.scalar(query) is None:
+                raise AccountsError(f"There is no account {account_id}.")
+            return _create_key(connection, name, account_id)
+
+    def keys(self) -> list[KeyInfo]:
+        """All keys, oldest first."""
+        query = select(
+            KeyRow.prefix, KeyRow.name, KeyRow.account_id, KeyRow.revoked, KeyRow.created_s
+        ).order_by(KeyRow.id)
+        with self._reader.begin() as connection:
+            return [KeyInfo(*row) for row in connection.execute(query)]
+
+    def account_of(self, beginning: str) -> int:
+        """The account of the one key that begins like this, revoked or not.
+
+        Raises:
+            AccountsError: no key begins like this, or several do.
+        """
+        with self._reader.begin() as connection:
+            return _find(connection, beginning)[1]
+
+    def revoke(self, beginning: str) -> str:
+        """Make the one key that begins like this invalid for ever; its visible part.
+
+        Raises:
+            AccountsError: no key begins like this, or several do.
+        """
+        with self._engine.begin() as connection:
+            key_id, _, prefix = _find(connection, beginning)
+            connection.execute(update(KeyRow).where(KeyRow.id == key_id).values(revoked=True))
+        return prefix
+
+    def authenticate(self, key: str) -> Account:
+        """Whose key this is.
+
+        Raises:
+            BadKey: unknown or revoked.
+        """
+        if not _KEY.fullmatch(key):
+            raise BadKey
+        query = (
+            select(KeyRow.sha256, AccountRow.id, AccountRow.unlimited)
+            .join(AccountRow, AccountRow.id == KeyRow.account_id)
+            .where(KeyRow.prefix == key[:_PREFIX_LENGTH], KeyRow.revoked.is_(False))
+        )
+        with self._reader.begin() as connection:
+            rows = connection.execute(query).all()
+        digest = _hash(key)
+        for sha256, account_id, unlimited in rows:
+            if hmac.compare_digest(sha256, digest):
+                return Account(account_id, unlimited)
+        raise BadKey
+
+
+def _hash(key: str) -> str:
+    # Keys are random, not chosen: a slow hash would add nothing.
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _create_account(connection: Connection, name: str, amount: Decimal | None) -> str:
+    units = 0 if amount is None else to_units(amount)
+    row = {
+        "name": name,
+        "unlimited": amount is None,
+        "balance_units": units,
+        "held_units": 0,
+        "created_s": now_s(),
+    }
+    query = insert(AccountRow).values(row).returning(AccountRow.id)
+    account_id = connection.scalars(query).one()
+    book(connection, account_id, units, "created")
+    return _create_key(connection, name, account_id)
+
+
+def _create_key(connection: Connection, name: str, account_id: int) -> str:
+    key = f"SG_{secrets.token_hex(_KEY_BYTES)}"
+    row = {
+        "account_id": account_id,
+        "name": name,
+        "prefix": key[:_PREFIX_LENGTH],
+        "sha256": _hash(key),
+        "revoked": False,
+        "created_s": now_s(),
+    }
+    connection.execute(insert(KeyRow).values(row))
+    return key
+
+
+def _find(connection: Connection, beginning: str) -> tuple[int, int, str]:
+    shown = beginning[:_PREFIX_LENGTH]
+    query = select(KeyRow.id, KeyRow.account_id, KeyRow.prefix, KeyRow.sha256).where(
+        KeyRow.prefix.startswith(shown, autoescape=True)
+    )
+    rows = [
+        row
+        for row in connection.execute(query)
+        if len(beginning) <= _PREFIX_LENGTH or hmac.compare_digest(row.sha256, _hash(beginning))
+    ]
+    if len(rows) != 1:
+        count = "No key begins" if not rows else f"{len(rows)} keys begin"
+        raise AccountsError(
+            f"{count} with {shown}: name one by its first {_PREFIX_LENGTH} characters."
+        )
+    return rows[0].id, rows[0].account_id, rows[0].prefix

@@ -1,0 +1,13 @@
+"""Run by alembic: migrates the connection that `server.database` passes in."""
+
+from alembic import context
+
+from server.database import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    # SQLite cannot alter a column: alembic then copies the table.
+    render_as_batch=True,
+)
+context.run_migrations()
