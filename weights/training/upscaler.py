@@ -3,9 +3,9 @@
     python -m weights.training.photos --data DIR
     python -m weights.training.upscaler --data DIR --minutes 15
 
-Pairs: crops of clean pictures and their halves, by area, bicubic or Lanczos; one half in four is also
-slightly noisy and compressed, so that the network does not blow such traces up. Loss: L1 and gradient
-L1, no adversary: it must invent nothing.
+Pairs: crops of clean pictures and their halves, by area, bicubic or Lanczos; one half in four is
+slightly noisy and compressed too, so that the network does not blow such traces up. Loss: L1 and
+gradient L1, no adversary: it must invent nothing.
 Validation: PSNR of held-out portraits and photographs against Lanczos.
 """
 
