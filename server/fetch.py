@@ -1,0 +1,150 @@
+"""Fetching a picture by its URL without letting the sender reach into the server's own network."""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from typing import NoReturn
+
+import httpx
+
+from server.contract import mebibytes
+from server.errors import BadImage, TooLarge
+
+MAX_REDIRECTS = 5
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_HEADERS = {
+    "accept": "image/*, */*;q=0.5",
+    "accept-encoding": "identity",
+    "user-agent": "face-detailer",
+}
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Resolves a host once, checks its addresses, and connects to those that were checked.
+
+    So a name that changes its address cannot slip through. Every request passes here, redirected
+    ones too. A connection serves one request: the TLS session of one host is never used for
+    another host at the same address.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._inner = httpx.AsyncHTTPTransport(
+            verify=tls, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request` to the first of its host's addresses that answers.
+
+        Raises:
+            BadImage: the scheme, the host or all of its addresses are not allowed or unknown.
+            httpx.TransportError: no address answered.
+        """
+        if request.url.scheme not in ("http", "https"):
+            raise BadImage("its URL must start with http:// or https://")
+        addresses = await self._addresses(request.url)
+        for address in addresses[:-1]:
+            try:
+                return await self._inner.handle_async_request(_aimed_at(address, request))
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue
+        return await self._inner.handle_async_request(_aimed_at(addresses[-1], request))
+
+    async def _addresses(self, url: httpx.URL) -> list[str]:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                url.host, port, type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError) as error:
+            raise BadImage("the host of its URL is unknown") from error
+        addresses = [str(entry[4][0]) for entry in found]
+        allowed = [a for a in addresses if self._allow_private or is_public(a)]
+        if not allowed:
+            raise BadImage("its URL does not lead to a public address")
+        return list(dict.fromkeys(allowed))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._inner.aclose()
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is a public one; IPv4 addresses wrapped in IPv6 are unwrapped."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def _aimed_at(address: str, request: httpx.Request) -> httpx.Request:
+    return httpx.Request(
+        request.method,
+        request.url.copy_with(host=address),
+        headers=request.headers,  # The Host header stays the name's.
+        stream=request.stream,
+        extensions={**request.extensions, "sni_hostname": request.url.host},
+    )
+
+
+class Fetcher:
+    """Fetches pictures within limits: bytes of the file, and seconds with all redirects."""
+
+    def __init__(self, *, max_bytes: int, timeout_s: float, allow_private: bool) -> None:
+        self._tls = httpx.create_ssl_context()
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._allow_private = allow_private
+
+    async def fetch(self, url: str) -> bytes:
+        """The file behind `url`.
+
+        Raises:
+            BadImage: it cannot be had, and why.
+            TooLarge: it is larger than the limit.
+        """
+        transport = GuardedTransport(self._tls, allow_private=self._allow_private)
+        try:
+            # One client per picture: cookies that one sender's host sets must not reach another's.
+            async with (
+                asyncio.timeout(self._timeout_s),
+                httpx.AsyncClient(
+                    transport=transport,
+                    headers=_HEADERS,
+                    timeout=self._timeout_s,
+                    follow_redirects=True,
+                    max_redirects=MAX_REDIRECTS,
+                ) as client,
+                client.stream("GET", url) as response,
+            ):
+                return await self._read(response)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            why = f"its URL did not answer within {self._timeout_s:g} s"
+            raise BadImage(why) from error
+        except httpx.TooManyRedirects as error:
+            raise BadImage(f"its URL redirects more than {MAX_REDIRECTS} times") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise BadImage("its URL cannot be understood") from error
+        except httpx.HTTPError as error:
+            raise BadImage("its URL cannot be reached") from error
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        if not response.is_success:
+            raise BadImage(f"its URL answered with status {response.status_code}")
+        length = response.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._max_bytes:
+            self._too_large()
+        data = bytearray()
+        async for chunk in response.aiter_bytes():
+            data += chunk
+            if len(data) > self._max_bytes:
+                self._too_large()
+        return bytes(data)
+
+    def _too_large(self) -> NoReturn:
+        raise TooLarge(f"the file is larger than {mebibytes(self._max_bytes)}")

@@ -1,0 +1,34 @@
+"""Servers for the contract's tests."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from http_service import ResizeEngine, Service, encoded, running
+
+from server.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(Settings(data_dir=tmp_path_factory.mktemp("data"))) as service:
+        yield service
+
+
+@pytest.fixture
+def service(shared_service: Service) -> Iterator[Service]:
+    """The server with default settings; its engine is put back after each test."""
+    yield shared_service
+    vars(shared_service.engine).update(vars(ResizeEngine()))
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Service]]:
+    """`serve(name=value, …)`: a server of its own with these settings."""
+    return lambda **settings: running(Settings(data_dir=tmp_path, **settings))
+
+
+@pytest.fixture
+def picture() -> bytes:
+    return encoded()
