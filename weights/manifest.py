@@ -35,7 +35,7 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that is not what the manifest says; `kind` is what differs, `expected` and `got` name it."""
+    """A file that is not what the manifest says: `kind` differs, from `expected` to `got`."""
 
     file: WeightFile
     kind: Literal["missing", "size", "hash"]
