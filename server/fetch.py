@@ -4,12 +4,16 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections.abc import Callable
 from typing import NoReturn
 
 import httpx
 
 from server.contract import mebibytes
 from server.errors import BadImage, TooLarge
+
+MayReach = Callable[[str], bool]
+"""Whether an IP address may be connected to."""
 
 MAX_REDIRECTS = 5
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -28,8 +32,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     another host at the same address.
     """
 
-    def __init__(self, tls: ssl.SSLContext, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
+    def __init__(self, tls: ssl.SSLContext, may_reach: MayReach) -> None:
+        self._may_reach = may_reach
         self._inner = httpx.AsyncHTTPTransport(
             verify=tls, limits=httpx.Limits(max_keepalive_connections=0)
         )
@@ -55,12 +59,12 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
-                url.host, port, type=socket.SOCK_STREAM
+                _ascii_host(url), port, type=socket.SOCK_STREAM
             )
         except (OSError, UnicodeError) as error:
             raise BadImage("the host of its URL is unknown") from error
         addresses = [str(entry[4][0]) for entry in found]
-        allowed = [a for a in addresses if self._allow_private or is_public(a)]
+        allowed = [a for a in addresses if self._may_reach(a)]
         if not allowed:
             raise BadImage("its URL does not lead to a public address")
         return list(dict.fromkeys(allowed))
@@ -88,18 +92,22 @@ def _aimed_at(address: str, request: httpx.Request) -> httpx.Request:
         request.url.copy_with(host=address),
         headers=request.headers,  # The Host header stays the name's.
         stream=request.stream,
-        extensions={**request.extensions, "sni_hostname": request.url.host},
+        extensions={**request.extensions, "sni_hostname": _ascii_host(request.url)},
     )
+
+
+def _ascii_host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii")
 
 
 class Fetcher:
     """Fetches pictures within limits: bytes of the file, and seconds with all redirects."""
 
-    def __init__(self, *, max_bytes: int, timeout_s: float, allow_private: bool) -> None:
+    def __init__(self, *, max_bytes: int, timeout_s: float, may_reach: MayReach) -> None:
         self._tls = httpx.create_ssl_context()
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
-        self._allow_private = allow_private
+        self._may_reach = may_reach
 
     async def fetch(self, url: str) -> bytes:
         """The file behind `url`.
@@ -108,7 +116,7 @@ class Fetcher:
             BadImage: it cannot be had, and why.
             TooLarge: it is larger than the limit.
         """
-        transport = GuardedTransport(self._tls, allow_private=self._allow_private)
+        transport = GuardedTransport(self._tls, self._may_reach)
         try:
             # One client per picture: cookies that one sender's host sets must not reach another's.
             async with (
