@@ -40,7 +40,8 @@ class Accounts:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._keys = KeyRing(engine)
-        self._ledger = Ledger(engine, settings.request_timeout_s + _HOLD_MARGIN_S)
+        self._ledger = Ledger(engine)
+        self._hold_lifetime_s = settings.request_timeout_s + _HOLD_MARGIN_S
         self._shown = settings.unlimited_credits_shown
         # Threads of its own: a release must not queue behind pictures being decoded.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="accounts")
@@ -58,6 +59,17 @@ class Accounts:
         """Finish what is running and close all connections."""
         self._threads.shutdown()
         self._engine.dispose()
+
+    def create_first_key(self) -> str | None:
+        """An unlimited account's key where there is no key at all. Blocks."""
+        return self._keys.create_first()
+
+    def release_leftovers(self, *, only_expired: bool) -> int:
+        """Give back what servers that died had set aside; how many holds those were. Blocks.
+
+        With `only_expired` False every hold counts as one: no server may be running then.
+        """
+        return self._ledger.release_leftovers(only_expired=only_expired)
 
     async def authenticate(self, key: str) -> Account:
         """Whose key this is.
@@ -88,7 +100,9 @@ class Accounts:
         hold, hold_id = Hold(), uuid.uuid4().hex
         taken = False
         try:
-            await self._run(lambda: self._ledger.place_hold(hold_id, account, amount))
+            await self._run(
+                lambda: self._ledger.place_hold(hold_id, account, amount, self._hold_lifetime_s)
+            )
             yield hold
             if hold.settled:
                 await self._run(lambda: self._ledger.settle_hold(hold_id))

@@ -5,26 +5,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Column,
     Connection,
     Engine,
     ForeignKey,
     MetaData,
+    Named,
     String,
+    Table,
+    TypedColumns,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from server.errors import OperatorError
 from server.settings import Settings
 
 # The largest sum that fits a signed 64-bit integer of 10⁻¹⁰ credits, rounded down to whole credits.
@@ -33,78 +34,78 @@ _BUSY_TIMEOUT_S = 10
 # Any number that no other program on the same PostgreSQL server is likely to lock.
 _ADVISORY_LOCK = 7_236_391_824
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_VERSION_TABLE = "alembic_version"
+HEAD = "0001"
+"""The newest version in `server/migrations/versions`."""
 
 
-class DatabaseError(Exception):
-    """The database cannot be opened or brought up to date. The text is for the operator."""
+class DatabaseError(OperatorError):
+    """The database cannot be opened or brought up to date."""
 
 
-class Base(DeclarativeBase):
-    """All tables. Sums (`…_units`) are integers of 10⁻¹⁰ credit; times (`…_s`) are Unix seconds."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+METADATA = MetaData(
+    naming_convention={
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""All tables. Sums (`…_units`) are integers of 10⁻¹⁰ credit; times (`…_s`) are Unix seconds."""
 
 
-class AccountRow(Base):
-    """Who pays. `held_units` is the part of `balance_units` that running calls have set aside."""
-
-    __tablename__ = "accounts"
-    __table_args__ = (
-        CheckConstraint("held_units >= 0", name="held"),
-        CheckConstraint("unlimited OR held_units <= balance_units", name="covered"),
-        CheckConstraint(f"balance_units BETWEEN 0 AND {MAX_UNITS}", name="balance"),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))
-    unlimited: Mapped[bool]
-    balance_units: Mapped[int] = mapped_column(BigInteger)
-    held_units: Mapped[int] = mapped_column(BigInteger)
-    created_s: Mapped[int] = mapped_column(BigInteger)
+class _AccountColumns(TypedColumns):
+    id: Named[int] = Column(primary_key=True)
+    name: Named[str] = Column(String(200))
+    unlimited: Named[bool]
+    balance_units: Named[int] = Column(BigInteger)
+    held_units: Named[int] = Column(BigInteger)
+    created_s: Named[int] = Column(BigInteger)
 
 
-class KeyRow(Base):
-    """An API key: its SHA-256 and its first characters, never the key itself."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
-    name: Mapped[str] = mapped_column(String(200))
-    prefix: Mapped[str] = mapped_column(String(16), index=True)
-    sha256: Mapped[str] = mapped_column(String(64))
-    revoked: Mapped[bool]
-    created_s: Mapped[int] = mapped_column(BigInteger)
+class _KeyColumns(TypedColumns):
+    id: Named[int] = Column(primary_key=True)
+    account_id: Named[int] = Column(ForeignKey("accounts.id"), index=True)
+    name: Named[str] = Column(String(200))
+    prefix: Named[str] = Column(String(16), index=True)
+    sha256: Named[str] = Column(String(64))
+    revoked: Named[bool]
+    created_s: Named[int] = Column(BigInteger)
 
 
-class HoldRow(Base):
-    """What one running call has set aside; gone as soon as it is settled or released."""
-
-    __tablename__ = "holds"
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
-    units: Mapped[int] = mapped_column(BigInteger)
-    expires_s: Mapped[int] = mapped_column(BigInteger)
+class _HoldColumns(TypedColumns):
+    id: Named[str] = Column(String(32), primary_key=True)
+    account_id: Named[int] = Column(ForeignKey("accounts.id"), index=True)
+    units: Named[int] = Column(BigInteger)
+    expires_s: Named[int] = Column(BigInteger)
 
 
-class LedgerRow(Base):
-    """Every change of a balance, for ever: grants above 0, calls below."""
+class _LedgerColumns(TypedColumns):
+    id: Named[int] = Column(primary_key=True)
+    account_id: Named[int] = Column(ForeignKey("accounts.id"), index=True)
+    units: Named[int] = Column(BigInteger)
+    reason: Named[str] = Column(String(200))
+    created_s: Named[int] = Column(BigInteger)
 
-    __tablename__ = "ledger"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
-    units: Mapped[int] = mapped_column(BigInteger)
-    reason: Mapped[str] = mapped_column(String(200))
-    created_s: Mapped[int] = mapped_column(BigInteger)
+ACCOUNTS = Table(
+    "accounts",
+    METADATA,
+    _AccountColumns,
+    CheckConstraint("held_units >= 0", name="held"),
+    CheckConstraint("unlimited OR held_units <= balance_units", name="covered"),
+    CheckConstraint(f"balance_units BETWEEN 0 AND {MAX_UNITS}", name="balance"),
+)
+"""Who pays. `held_units` is the part of `balance_units` that running calls have set aside."""
+
+KEYS = Table("api_keys", METADATA, _KeyColumns)
+"""API keys: SHA-256 and first characters, never the key itself."""
+
+HOLDS = Table("holds", METADATA, _HoldColumns)
+"""What each running call has set aside; a row goes as soon as it is settled or released."""
+
+LEDGER = Table("ledger", METADATA, _LedgerColumns)
+"""Every change of a balance, for ever: grants above 0, calls below."""
 
 
 def _configure_sqlite(engine: Engine) -> None:
@@ -165,15 +166,23 @@ def open_database(settings: Settings) -> Engine:
         raise DatabaseError(f"The database cannot be opened: {error.orig}") from error
     except OSError as error:
         raise DatabaseError(f"The data folder cannot be used: {error}") from error
-    except (CommandError, ResolutionError) as error:
-        raise DatabaseError(
-            f"The database is of a newer version of face-detailer: {error}"
-        ) from error
     return engine
 
 
 def _upgrade(connection: Connection) -> None:
+    if inspect(connection).has_table(_VERSION_TABLE):
+        version = connection.scalar(text(f"SELECT version_num FROM {_VERSION_TABLE}"))  # noqa: S608
+        if version == HEAD:
+            return
+    # Imported where it is needed, since it would take a third of the server's start.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, HEAD)
+    except CommandError as error:
+        raise DatabaseError(f"The database is a newer face-detailer's: {error}") from error

@@ -1,8 +1,8 @@
-"""Every error that has an answer of its own. `replies` holds the one table from these to a status and a text."""
+"""Every error that has an answer of its own; `replies` has the one table of status and text."""
 
 
 class ServerError(Exception):
-    """The base. The text is for the sender, unless the table in `server.replies` has a fixed one."""
+    """The base. The text is for the sender, unless `server.replies` has a fixed one."""
 
 
 class BadParameter(ServerError):
@@ -71,3 +71,7 @@ class TimedOut(ServerError):
 
 class WorkFailed(ServerError):
     """The work itself failed (500); the cause is in the log, never on the wire."""
+
+
+class OperatorError(Exception):
+    """What the operator asked for, by command or setting, cannot be done. The text says why."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from server.database import AccountRow, KeyRow, exclusive
+from server.database import ACCOUNTS, KEYS, exclusive
 from server.errors import BadKey
 from server.ledger import Account, AccountsError, book, now_s, to_units
 
@@ -49,7 +49,7 @@ class KeyRing:
     def create_first(self) -> str | None:
         """An unlimited account's key where there is no key at all, not even a revoked one."""
         with exclusive(self._engine) as connection:
-            if connection.scalar(select(KeyRow.id).limit(1)) is not None:
+            if connection.scalar(select(KEYS.c.id).limit(1)) is not None:
                 return None
             return _create_account(connection, "first start", None)
 
@@ -60,7 +60,7 @@ class KeyRing:
             AccountsError: there is no such account.
         """
         with self._engine.begin() as connection:
-            query = select(AccountRow.id).where(AccountRow.id == account_id)
+            query = select(ACCOUNTS.c.id).where(ACCOUNTS.c.id == account_id)
             if connection.scalar(query) is None:
                 raise AccountsError(f"There is no account {account_id}.")
             return _create_key(connection, name, account_id)
@@ -68,8 +68,8 @@ class KeyRing:
     def keys(self) -> list[KeyInfo]:
         """All keys, oldest first."""
         query = select(
-            KeyRow.prefix, KeyRow.name, KeyRow.account_id, KeyRow.revoked, KeyRow.created_s
-        ).order_by(KeyRow.id)
+            KEYS.c.prefix, KEYS.c.name, KEYS.c.account_id, KEYS.c.revoked, KEYS.c.created_s
+        ).order_by(KEYS.c.id)
         with self._reader.begin() as connection:
             return [KeyInfo(*row) for row in connection.execute(query)]
 
@@ -90,7 +90,7 @@ class KeyRing:
         """
         with self._engine.begin() as connection:
             key_id, _, prefix = _find(connection, beginning)
-            connection.execute(update(KeyRow).where(KeyRow.id == key_id).values(revoked=True))
+            connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(revoked=True))
         return prefix
 
     def authenticate(self, key: str) -> Account:
@@ -102,9 +102,9 @@ class KeyRing:
         if not _KEY.fullmatch(key):
             raise BadKey
         query = (
-            select(KeyRow.sha256, AccountRow.id, AccountRow.unlimited)
-            .join(AccountRow, AccountRow.id == KeyRow.account_id)
-            .where(KeyRow.prefix == key[:_PREFIX_LENGTH], KeyRow.revoked.is_(False))
+            select(KEYS.c.sha256, ACCOUNTS.c.id, ACCOUNTS.c.unlimited)
+            .join(ACCOUNTS, ACCOUNTS.c.id == KEYS.c.account_id)
+            .where(KEYS.c.prefix == key[:_PREFIX_LENGTH], KEYS.c.revoked.is_(False))
         )
         with self._reader.begin() as connection:
             rows = connection.execute(query).all()
@@ -129,7 +129,7 @@ def _create_account(connection: Connection, name: str, amount: Decimal | None) -
         "held_units": 0,
         "created_s": now_s(),
     }
-    query = insert(AccountRow).values(row).returning(AccountRow.id)
+    query = insert(ACCOUNTS).values(row).returning(ACCOUNTS.c.id)
     account_id = connection.scalars(query).one()
     book(connection, account_id, units, "created")
     return _create_key(connection, name, account_id)
@@ -145,14 +145,14 @@ def _create_key(connection: Connection, name: str, account_id: int) -> str:
         "revoked": False,
         "created_s": now_s(),
     }
-    connection.execute(insert(KeyRow).values(row))
+    connection.execute(insert(KEYS).values(row))
     return key
 
 
 def _find(connection: Connection, beginning: str) -> tuple[int, int, str]:
     shown = beginning[:_PREFIX_LENGTH]
-    query = select(KeyRow.id, KeyRow.account_id, KeyRow.prefix, KeyRow.sha256).where(
-        KeyRow.prefix.startswith(shown, autoescape=True)
+    query = select(KEYS.c.id, KEYS.c.account_id, KEYS.c.prefix, KEYS.c.sha256).where(
+        KEYS.c.prefix.startswith(shown, autoescape=True)
     )
     rows = [
         row

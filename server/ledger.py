@@ -19,15 +19,15 @@ from sqlalchemy import (
     update,
 )
 
-from server.database import MAX_UNITS, AccountRow, HoldRow, LedgerRow
-from server.errors import NotEnoughCredits
+from server.database import ACCOUNTS, HOLDS, LEDGER, MAX_UNITS
+from server.errors import NotEnoughCredits, OperatorError
 
 UNITS_PER_CREDIT: Final = 10**10
 _logger = logging.getLogger(__name__)
 
 
-class AccountsError(Exception):
-    """What an operator asked of an account or a key cannot be done. The text says why."""
+class AccountsError(OperatorError):
+    """What was asked of an account or a key cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +79,15 @@ def book(connection: Connection, account_id: int, units: int, reason: str) -> No
     """Note that a balance has changed by `units`."""
     if units:
         row = {"account_id": account_id, "units": units, "reason": reason, "created_s": now_s()}
-        connection.execute(insert(LedgerRow).values(row))
+        connection.execute(insert(LEDGER).values(row))
 
 
 class Ledger:
     """The balances and holds of one database."""
 
-    def __init__(self, engine: Engine, hold_lifetime_s: float) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = engine.execution_options(read_only=True)
-        self._hold_lifetime_s = hold_lifetime_s
 
     def accounts(self) -> list[AccountInfo]:
         """All accounts, oldest first."""
@@ -104,15 +103,15 @@ class Ledger:
         units = to_units(amount)
         with self._engine.begin() as connection:
             changed = connection.execute(
-                update(AccountRow)
+                update(ACCOUNTS)
                 .where(
-                    AccountRow.id == account_id,
-                    AccountRow.unlimited.is_(False),
-                    AccountRow.balance_units <= MAX_UNITS - units,
+                    ACCOUNTS.c.id == account_id,
+                    ACCOUNTS.c.unlimited.is_(False),
+                    ACCOUNTS.c.balance_units <= MAX_UNITS - units,
                 )
-                .values(balance_units=AccountRow.balance_units + units)
+                .values(balance_units=ACCOUNTS.c.balance_units + units)
             )
-            infos = _infos(connection, AccountRow.id == account_id)
+            infos = _infos(connection, ACCOUNTS.c.id == account_id)
             if not infos:
                 raise AccountsError(f"There is no account {account_id}.")
             if infos[0].unlimited:
@@ -124,12 +123,14 @@ class Ledger:
 
     def balance(self, account: Account) -> Decimal:
         """Credits left, with those that running calls have set aside."""
-        query = select(AccountRow.balance_units).where(AccountRow.id == account.id)
+        query = select(ACCOUNTS.c.balance_units).where(ACCOUNTS.c.id == account.id)
         with self._reader.begin() as connection:
             return to_credits(connection.scalars(query).one())
 
-    def place_hold(self, hold_id: str, account: Account, amount: Decimal) -> None:
-        """Set `amount` aside under a new id.
+    def place_hold(
+        self, hold_id: str, account: Account, amount: Decimal, lifetime_s: float
+    ) -> None:
+        """Set `amount` aside under a new id; after `lifetime_s` it may be given back.
 
         Raises:
             NotEnoughCredits: too little is left that is not set aside; nothing was changed.
@@ -138,33 +139,33 @@ class Ledger:
         with self._engine.begin() as connection:
             if not _set_aside(connection, account.id, units):
                 # A server that died may still have this account's credits in hand.
-                expired = HoldRow.expires_s <= now_s()
-                _release(connection, (HoldRow.account_id == account.id) & expired)
+                expired = HOLDS.c.expires_s <= now_s()
+                _release(connection, (HOLDS.c.account_id == account.id) & expired)
                 if not _set_aside(connection, account.id, units):
                     raise NotEnoughCredits
             row = {
                 "id": hold_id,
                 "account_id": account.id,
                 "units": units,
-                "expires_s": now_s() + int(self._hold_lifetime_s),
+                "expires_s": now_s() + int(lifetime_s),
             }
-            connection.execute(insert(HoldRow).values(row))
+            connection.execute(insert(HOLDS).values(row))
 
     def settle_hold(self, hold_id: str) -> None:
         """Take what was set aside. A hold that has expired meanwhile is not charged."""
         with self._engine.begin() as connection:
-            query = delete(HoldRow).where(HoldRow.id == hold_id)
-            row = connection.execute(query.returning(HoldRow.account_id, HoldRow.units)).first()
+            query = delete(HOLDS).where(HOLDS.c.id == hold_id)
+            row = connection.execute(query.returning(HOLDS.c.account_id, HOLDS.c.units)).first()
             if row is None:
                 _logger.warning("a call outlived its hold of credits and was not charged")
                 return
-            taken = case((AccountRow.unlimited, 0), else_=row.units)
+            taken = case((ACCOUNTS.c.unlimited, 0), else_=row.units)
             connection.execute(
-                update(AccountRow)
-                .where(AccountRow.id == row.account_id)
+                update(ACCOUNTS)
+                .where(ACCOUNTS.c.id == row.account_id)
                 .values(
-                    balance_units=AccountRow.balance_units - taken,
-                    held_units=AccountRow.held_units - row.units,
+                    balance_units=ACCOUNTS.c.balance_units - taken,
+                    held_units=ACCOUNTS.c.held_units - row.units,
                 )
             )
             book(connection, row.account_id, -row.units, "call")
@@ -172,7 +173,7 @@ class Ledger:
     def release_hold(self, hold_id: str) -> None:
         """Give back what was set aside, if there is such a hold."""
         with self._engine.begin() as connection:
-            _release(connection, HoldRow.id == hold_id)
+            _release(connection, HOLDS.c.id == hold_id)
 
     def release_leftovers(self, *, only_expired: bool) -> int:
         """Give back what servers that died had set aside; how many holds those were.
@@ -180,42 +181,42 @@ class Ledger:
         With `only_expired` False every hold counts as one: no server may be running then.
         """
         with self._engine.begin() as connection:
-            return _release(connection, HoldRow.expires_s <= now_s() if only_expired else true())
+            return _release(connection, HOLDS.c.expires_s <= now_s() if only_expired else true())
 
 
 def _infos(connection: Connection, condition: ColumnElement[bool]) -> list[AccountInfo]:
     query = select(
-        AccountRow.id,
-        AccountRow.name,
-        AccountRow.unlimited,
-        AccountRow.balance_units,
-        AccountRow.held_units,
+        ACCOUNTS.c.id,
+        ACCOUNTS.c.name,
+        ACCOUNTS.c.unlimited,
+        ACCOUNTS.c.balance_units,
+        ACCOUNTS.c.held_units,
     )
     return [
         AccountInfo(row_id, name, unlimited, to_credits(balance), to_credits(held))
         for row_id, name, unlimited, balance, held in connection.execute(
-            query.where(condition).order_by(AccountRow.id)
+            query.where(condition).order_by(ACCOUNTS.c.id)
         )
     ]
 
 
 def _set_aside(connection: Connection, account_id: int, units: int) -> bool:
-    covered = AccountRow.balance_units - AccountRow.held_units >= units
+    covered = ACCOUNTS.c.balance_units - ACCOUNTS.c.held_units >= units
     changed = connection.execute(
-        update(AccountRow)
-        .where(AccountRow.id == account_id, or_(AccountRow.unlimited, covered))
-        .values(held_units=AccountRow.held_units + units)
+        update(ACCOUNTS)
+        .where(ACCOUNTS.c.id == account_id, or_(ACCOUNTS.c.unlimited, covered))
+        .values(held_units=ACCOUNTS.c.held_units + units)
     )
     return changed.rowcount == 1
 
 
 def _release(connection: Connection, condition: ColumnElement[bool]) -> int:
-    query = delete(HoldRow).where(condition).returning(HoldRow.account_id, HoldRow.units)
+    query = delete(HOLDS).where(condition).returning(HOLDS.c.account_id, HOLDS.c.units)
     rows = connection.execute(query).all()
     for account_id, units in rows:
         connection.execute(
-            update(AccountRow)
-            .where(AccountRow.id == account_id)
-            .values(held_units=AccountRow.held_units - units)
+            update(ACCOUNTS)
+            .where(ACCOUNTS.c.id == account_id)
+            .values(held_units=ACCOUNTS.c.held_units - units)
         )
     return len(rows)

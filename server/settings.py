@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.errors import OperatorError
+
 ENV_PREFIX = "FACE_DETAILER_"
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 _CREDIT_DECIMALS = 10
@@ -21,7 +23,7 @@ Credits = Annotated[
 ]
 
 
-class SettingsError(ValueError):
+class SettingsError(OperatorError):
     """A setting has a value that it does not allow: variable, rule, value."""
 
 

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from server.database import Base
+from server.database import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     # SQLite cannot alter a column: alembic then copies the table.
     render_as_batch=True,
 )

@@ -1,0 +1,119 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server import cli_accounts, cli_weights
+from server.errors import OperatorError
+
+app = typer.Typer(
+    name="face-detailer",
+    help="Self-hosted face detailing: Segmind's POST /v1/face-detailer, served from your own GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_weights.app, name="weights")
+app.add_typer(cli_accounts.keys_app, name="keys")
+app.add_typer(cli_accounts.credits_app, name="credits")
+
+Device = Annotated[
+    list[str] | None,
+    typer.Option("--device", help="cpu, cuda:0, …; several times for several. Default: all GPUs."),
+]
+
+
+class ProfileName(StrEnum):
+    """What `--profile` takes."""
+
+    AUTO = "auto"
+    TINY = "tiny"
+    SDXL = "sdxl"
+
+
+Profile = Annotated[
+    ProfileName | None, typer.Option(help="auto: sdxl where CUDA is present, else tiny.")
+]
+
+
+@app.command()
+def serve(
+    profile: Profile = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
+    device: Device = None,
+) -> None:
+    """Serve the HTTP API. Everything else is set by FACE_DETAILER_… variables: docs/settings.md."""
+    from server.serving import serve as run
+    from server.settings import read_settings
+
+    devices = ",".join(device) if device else None
+    run(read_settings(profile=profile, host=host, port=port, devices=devices))
+
+
+@app.command()
+def detail(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Pictures.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A file (its ending tells the format), or a folder."),
+    ],
+    prompt: Annotated[str, typer.Option(help="What the faces should look like.")],
+    denoise: Annotated[str, typer.Option(help="0–1: how much may change; 0.4 is usual.")],
+    negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
+    samples: Annotated[str | None, typer.Option(help="Variants per picture, 1–4.")] = None,
+    num_inference_steps: Annotated[str | None, typer.Option(help="15–75.")] = None,
+    guidance_scale: Annotated[str | None, typer.Option(help="5–10.")] = None,
+    seed: Annotated[str | None, typer.Option(help="-1 draws one.")] = None,
+    image_format: Annotated[
+        str | None, typer.Option(help="jpeg, png or webp, where OUT is a folder.")
+    ] = None,
+    image_quality: Annotated[str | None, typer.Option(help="10–100, for JPEG and WebP.")] = None,
+    upscale: Annotated[str | None, typer.Option(help="1, 2 or 4.")] = None,
+    passes: Annotated[str | None, typer.Option(help="both, detail or auto.")] = None,
+    max_faces: Annotated[str | None, typer.Option(help="Only the largest N.")] = None,
+    min_face_px: Annotated[str | None, typer.Option(help="Leave smaller faces alone.")] = None,
+    face_order: Annotated[
+        str | None, typer.Option(help="size, left-right, top-bottom or score.")
+    ] = None,
+    detection_threshold: Annotated[str | None, typer.Option(help="0–1.")] = None,
+    profile: Profile = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:0, …")] = None,
+    overwrite: Annotated[bool, typer.Option(help="OUT may replace an input.")] = False,
+) -> None:
+    """Detail the faces of pictures, on this machine, without a server."""
+    from server.cli_detail import run
+    from server.settings import read_settings
+
+    fields = {
+        "prompt": prompt,
+        "denoise": denoise,
+        "negative_prompt": negative_prompt,
+        "samples": samples,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
+        "seed": seed,
+        "image_format": image_format,
+        "image_quality": image_quality,
+        "upscale": upscale,
+        "passes": passes,
+        "max_faces": max_faces,
+        "min_face_px": min_face_px,
+        "face_order": face_order,
+        "detection_threshold": detection_threshold,
+    }
+    settings = read_settings(profile=profile, devices=device)
+    raise typer.Exit(run(inputs, output, fields, settings, overwrite=overwrite))
+
+
+def main() -> None:
+    """The console script. Expected errors are one sentence on standard error, and exit code 1."""
+    try:
+        app()
+    except OperatorError as error:
+        print(f"face-detailer: {error}", file=sys.stderr)
+        sys.exit(1)

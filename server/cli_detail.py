@@ -1,0 +1,203 @@
+"""`face-detailer detail`: pictures from files to files, without a server."""
+
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.detailer import FaceDetailer
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.errors import InvalidImage, Stopped, WeightsError
+from pipeline.images import decode, encode
+from pipeline.types import DetailRequest, DetailResult
+from server import contract, logs
+from server.devices import plan_workers
+from server.errors import BadParameter, OperatorError
+from server.parameters import parse
+from server.settings import Settings
+from server.types import DetailOptions, ImageFormat
+from weights.manifest import profile_folder
+
+_FORMATS: Mapping[str, ImageFormat] = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".png": "png",
+    ".webp": "webp",
+}
+_ENDINGS: Mapping[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One picture. `outputs`: a file per sample."""
+
+    source: Path
+    outputs: tuple[Path, ...]
+    options: DetailOptions
+
+
+def run(
+    inputs: Sequence[Path],
+    output: Path,
+    fields: Mapping[str, str | None],
+    settings: Settings,
+    *,
+    overwrite: bool,
+) -> int:
+    """Detail every picture; the exit code.
+
+    A picture that cannot be read or written is told on standard error, and the others go on.
+
+    Raises:
+        OperatorError: nothing can be done at all: wrong options, wrong paths, no weights.
+    """
+    tasks = _plan(inputs, output, _options(fields, settings), by_ending=not fields["image_format"])
+    _check_outputs(tasks, overwrite=overwrite)
+    console = Console(stderr=True)
+    logs.configure("warning")
+    detailer = _load(settings, console)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    failed = False
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        for task in tasks:
+            try:
+                print(_detail(task, settings, detailer, progress, stop), flush=True)
+            except Stopped:
+                return _INTERRUPTED
+            except InvalidImage as error:
+                failed = _tell(f"{task.source}: {error}")
+            except OSError as error:
+                failed = _tell(f"{error.filename}: {error.strerror}")
+    return int(failed)
+
+
+def _tell(sentence: str) -> bool:
+    print(f"face-detailer: {sentence}", file=sys.stderr)
+    return True
+
+
+def _options(fields: Mapping[str, str | None], settings: Settings) -> DetailOptions:
+    """The API's own checks. They want a picture named, which is another's matter here."""
+    try:
+        return parse({**fields, "image": b"later"}, settings).options
+    except BadParameter as error:
+        raise OperatorError(str(error)) from error
+
+
+def _plan(
+    inputs: Sequence[Path], output: Path, options: DetailOptions, *, by_ending: bool
+) -> list[Task]:
+    ending = output.suffix.lower()
+    if output.is_dir() or (len(inputs) > 1 and ending not in _FORMATS and not output.exists()):
+        tasks = []
+        for source in inputs:
+            kind = _FORMATS.get(source.suffix.lower()) if by_ending else None
+            its = replace(options, image_format=kind or options.image_format)
+            target = output / f"{source.stem}{_ENDINGS[its.image_format]}"
+            tasks.append(Task(source, _samples(target, its.samples), its))
+        return tasks
+    if len(inputs) > 1:
+        raise OperatorError(f"{output} is no folder: several pictures need one.")
+    if ending not in _FORMATS:
+        raise OperatorError(f"{output} should end in .jpg, .jpeg, .png or .webp, or be a folder.")
+    if not by_ending and options.image_format != _FORMATS[ending]:
+        raise OperatorError(f"{output} does not end like a {options.image_format} file.")
+    its = replace(options, image_format=_FORMATS[ending])
+    return [Task(inputs[0], _samples(output, its.samples), its)]
+
+
+def _samples(target: Path, samples: int) -> tuple[Path, ...]:
+    if samples == 1:
+        return (target,)
+    return tuple(target.with_stem(f"{target.stem}-{i}") for i in range(1, samples + 1))
+
+
+def _check_outputs(tasks: Sequence[Task], *, overwrite: bool) -> None:
+    sources = {task.source.resolve() for task in tasks}
+    seen: set[Path] = set()
+    for target in (output.resolve() for task in tasks for output in task.outputs):
+        if target in seen:
+            raise OperatorError(f"Two results would be written to {target}.")
+        if target in sources and not overwrite:
+            raise OperatorError(f"{target} is an input: --overwrite allows to replace it.")
+        seen.add(target)
+
+
+def _load(settings: Settings, console: Console) -> FaceDetailer:
+    from pipeline.loading import load
+
+    plan = plan_workers(settings.devices, settings.profile)
+    device = plan.devices[0]
+    try:
+        with console.status(f"Loading profile {plan.profile} on {device}"):
+            detailer = load(profile_folder(plan.profile, settings.data_dir), device)
+    except WeightsError as error:
+        raise OperatorError(str(error)) from error
+    console.print(f"Profile {plan.profile} on {device}.", highlight=False)
+    return detailer
+
+
+def _detail(
+    task: Task,
+    settings: Settings,
+    detailer: FaceDetailer,
+    progress: Progress,
+    stop: threading.Event,
+) -> str:
+    """Do one picture; the line to print."""
+    picture = decode(
+        task.source.read_bytes(),
+        max_pixels=settings.max_image_pixels,
+        max_side_px=settings.max_side_px,
+    )
+    options = task.options
+    longer_side_px = max(picture.image.width_px, picture.image.height_px)
+    request = DetailRequest(
+        image=picture.image,
+        alpha=picture.alpha,
+        prompt=options.prompt,
+        denoise=options.denoise,
+        negative_prompt=options.negative_prompt,
+        samples=options.samples,
+        num_inference_steps=options.num_inference_steps,
+        guidance_scale=options.guidance_scale,
+        seed=options.seed,
+        upscale=contract.largest_upscale(options.upscale, longer_side_px, settings.max_side_px),
+        passes=options.passes,
+        max_faces=options.max_faces,
+        min_face_px=options.min_face_px,
+        face_order=options.face_order,
+        detection_threshold=options.detection_threshold,
+    )
+    bar = progress.add_task(task.source.name, total=None)
+    result = detailer(
+        request,
+        lambda done, total: progress.update(bar, completed=done, total=total),
+        stop.is_set,
+    )
+    progress.remove_task(bar)
+    _write(task, result)
+    names = ", ".join(str(path) for path in task.outputs)
+    faces = "1 face" if len(result.faces) == 1 else f"{len(result.faces)} faces"
+    seconds = sum(result.seconds.values())
+    return f"{task.source} → {names}: {faces}, {seconds:.1f} s, seed {options.seed}"
+
+
+def _write(task: Task, result: DetailResult) -> None:
+    options = task.options
+    for image, target in zip(result.images, task.outputs, strict=True):
+        data = encode(image, result.alpha, options.image_format, options.image_quality)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed when complete: a crash or a full disk leaves what was there before.
+        part = target.with_name(f".{target.name}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
