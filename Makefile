@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := setup
 .PHONY: setup demo serve test check lock clean
 
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 PORT ?= 8000
 FACE_DETAILER_DATA_DIR ?= $(CURDIR)/data
 export FACE_DETAILER_DATA_DIR
