@@ -169,8 +169,22 @@ async def worker_process(setup: Setup, threads: int) -> AsyncIterator[WorkerProc
             # Before the wait: until then the number cannot belong to anybody else.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(child.wait, _END_S)
+            await _reap(child)
+
+
+async def _reap(child: subprocess.Popen[bytes]) -> None:
+    """Wait for a killed child, also where this task is cancelled meanwhile."""
+
+    def wait() -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_END_S)
+
+    ended = asyncio.get_running_loop().run_in_executor(None, wait)
+    try:
+        await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        await ended
+        raise
 
 
 def _start(line: int, threads: int) -> subprocess.Popen[bytes]:

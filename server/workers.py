@@ -207,7 +207,7 @@ class WorkerPool:
     def _setup(self, profile: str, device: str) -> Setup:
         return Setup(
             load=self._load,
-            profile_folder=profile_folder(profile),
+            profile_folder=profile_folder(profile, self._settings.data_dir),
             device=device,
             concurrency=self._settings.worker_concurrency,
             max_image_pixels=self._settings.max_image_pixels,

@@ -1,0 +1,105 @@
+"""What the tests of the workers share: jobs, pools, and waiting."""
+
+import asyncio
+import io
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import worker_loads
+
+from server.settings import Settings
+from server.types import DetailOptions, EngineState, Job
+from server.workers import WorkerPool
+
+_ids = itertools.count(1)
+
+
+def loader(function: Callable[..., object]) -> str:
+    return f"{worker_loads.__name__}:{function.__name__}"
+
+
+def pixels(file: bytes) -> np.ndarray:
+    return np.array(PIL.Image.open(io.BytesIO(file)))
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(array).save(file, "PNG", compress_level=0)
+    return file.getvalue()
+
+
+SMALL = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+
+
+def job(prompt: str = "", picture: bytes | None = None, **options: object) -> Job:
+    values = {
+        "denoise": 0.4,
+        "negative_prompt": "",
+        "samples": 1,
+        "num_inference_steps": 15,
+        "guidance_scale": 6.0,
+        "seed": 0,
+        "image_format": "png",
+        "image_quality": 95,
+        "upscale": 1,
+        "passes": "both",
+        "max_faces": 20,
+        "min_face_px": 12.0,
+        "face_order": "size",
+        "detection_threshold": None,
+    }
+    picture = png(SMALL) if picture is None else picture
+    return Job(f"{next(_ids):032x}", picture, DetailOptions(prompt, **{**values, **options}))
+
+
+def settings(**values: object) -> Settings:
+    return Settings(**{"devices": ("cpu",), "profile": "tiny", **values})
+
+
+@asynccontextmanager
+async def serving(
+    load: Callable[..., object] = worker_loads.inverter, **values: object
+) -> AsyncIterator[WorkerPool]:
+    """A pool of which every worker is ready."""
+    pool = WorkerPool(settings(**values), load=loader(load))
+    await pool.start()
+    try:
+        await until(lambda: pool.state is EngineState.READY and all(s.process for s in pool._slots))
+        yield pool
+    finally:
+        await pool.stop()
+
+
+async def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def begun(file: Path) -> bool:
+    return Path(f"{file}.begun").exists()
+
+
+def stopped(file: Path) -> bool:
+    return Path(f"{file}.stopped").exists()
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that is dead and waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+async def worker_pid(pool: WorkerPool) -> int:
+    outcome = await pool.detail(job())
+    pid = int(outcome.seconds["pid"])
+    assert pid != os.getpid()
+    return pid
