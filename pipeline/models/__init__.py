@@ -1,0 +1,1 @@
+"""Adapters: one heavy library per file, each fitting a role of `pipeline.stages`."""

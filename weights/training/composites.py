@@ -1,0 +1,305 @@
+"""Pictures with exact face boxes, drawn at random: portraits in scenes, alone and in groups."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from weights.training import common
+
+Pixels = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+PORTRAIT_PX = 256
+# A face is labelled while this share of its box is inside the picture and not covered by a later
+# portrait.
+VISIBLE_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One portrait, PORTRAIT_PX a side; per face, points whose bounding box is the face's box."""
+
+    rgb: Pixels
+    faces: tuple[Points, ...]
+
+
+def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portrait]:
+    """The labelled portraits of one side of the split; `labels`: faces.json, by `teachers.py`."""
+    known = json.loads(labels.read_text(encoding="utf-8"))
+    portraits = []
+    for file in common.face_files(data, validation=validation):
+        rgb = common.load_rgb(file)
+        scale = np.array([PORTRAIT_PX / rgb.shape[1], PORTRAIT_PX / rgb.shape[0]], np.float32)
+        faces = []
+        for face in known[file.name]:
+            x0, y0, x1, y1 = face["box"]
+            # A box turned as a diamond of its sides' middles keeps the box of an ellipse, as a
+            # turned face would.
+            points = face["oval"] or [
+                [(x0 + x1) / 2, y0],
+                [x1, (y0 + y1) / 2],
+                [(x0 + x1) / 2, y1],
+                [x0, (y0 + y1) / 2],
+            ]
+            faces.append(np.array(points, np.float32) * scale)
+        if faces:
+            small = cv2.resize(rgb, (PORTRAIT_PX, PORTRAIT_PX), interpolation=cv2.INTER_AREA)
+            portraits.append(Portrait(np.ascontiguousarray(small, dtype=np.uint8), tuple(faces)))
+    return portraits
+
+
+def load_scenes(folder: Path, *, validation: bool) -> list[Pixels]:
+    """The pictures of `weights/training/scenes.py` on one side of the split.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    files = sorted(folder.glob("*.jpg"))
+    if not files:
+        raise FileNotFoundError(
+            f"no scenes in {folder}: run python -m weights.training.scenes first"
+        )
+    every = common.VALIDATION_EVERY
+    return [
+        common.load_rgb(file)
+        for index, file in enumerate(files)
+        if (index % every == 0) == validation
+    ]
+
+
+def boxes_of(faces: list[Points], width: int, height: int) -> NDArray[np.float32]:
+    """(N, 4) x0, y0, x1, y1, clipped to the picture; faces mostly outside are left out."""
+    rows = []
+    for points in faces:
+        low, high = points.min(axis=0), points.max(axis=0)
+        clipped = np.concatenate([low.clip(0), np.minimum(high, (width, height))])
+        area = np.prod((clipped[2:] - clipped[:2]).clip(0))
+        if area >= VISIBLE_SHARE * np.prod(high - low) and min(clipped[2:] - clipped[:2]) >= 4:
+            rows.append(clipped)
+    return np.array(rows, np.float32).reshape(-1, 4)
+
+
+class Composer:
+    """Draws training pictures. One generator, one seed, one sequence."""
+
+    def __init__(self, portraits: list[Portrait], scenes: list[Pixels], seed: int) -> None:
+        self.portraits = portraits
+        self.scenes = scenes
+        self.rng = random.Random(seed)
+        self.noise = np.random.default_rng(seed)
+
+    def draw(self, side_px: int) -> tuple[Pixels, NDArray[np.float32]]:
+        """A picture (side_px, side_px, 3) and its face boxes (N, 4), x0, y0, x1, y1 in pixels."""
+        kind = self.rng.random()
+        if kind < 0.40:
+            rgb, faces = self._scattered(side_px)
+        elif kind < 0.66:
+            rgb, faces = self._alone(side_px, self.rng.choice(self.portraits))
+        elif kind < 0.75:
+            rgb, faces = self._group(side_px)
+        else:
+            rgb, faces = self.without_face(side_px), []
+        if self.rng.random() < 0.5:
+            rgb = np.ascontiguousarray(rgb[:, ::-1])
+            faces = [points * (-1, 1) + (side_px, 0) for points in faces]
+        return self.damage(rgb), boxes_of(faces, side_px, side_px)
+
+    def without_face(self, side_px: int) -> Pixels:
+        """A scene, a person whose face is gone, clothes and hands, or blotches."""
+        kind = self.rng.random()
+        if kind < 0.45:
+            return self.scene(side_px)
+        if kind < 0.75:
+            return self._alone(side_px, self._faceless())[0]
+        if kind < 0.9:
+            portrait = self.rng.choice(self.portraits)
+            chin = max(points[:, 1].max() for points in portrait.faces)
+            if PORTRAIT_PX - chin >= 40:
+                part = portrait.rgb[int(chin) + 4 :, :]
+                x = self.rng.randint(0, PORTRAIT_PX - part.shape[0])
+                return self._resized(part[:, x : x + part.shape[0]], side_px)
+        cells = self.rng.choice((2, 4, 9, 25))
+        blotches = self.noise.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+        return np.ascontiguousarray(
+            cv2.resize(blotches, (side_px, side_px), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
+        )
+
+    def _faceless(self) -> Portrait:
+        """A portrait whose faces lie under a blob of a scene or of one colour."""
+        portrait = self.rng.choice(self.portraits)
+        cover = self.scene(PORTRAIT_PX)
+        if self.rng.random() < 0.5:
+            cover = np.full_like(cover, self.noise.integers(0, 256, 3))
+        blob = np.zeros((PORTRAIT_PX, PORTRAIT_PX), np.float32)
+        for points in portrait.faces:
+            low, high = points.min(axis=0), points.max(axis=0)
+            middle, size = (low + high) / 2, (high - low) / 2 * self.rng.uniform(1.15, 1.6)
+            axes = (int(size[0]), int(size[1]))
+            cv2.ellipse(blob, (int(middle[0]), int(middle[1])), axes, 0, 0, 360, 1.0, -1)
+        share = cv2.blur(blob, (7, 7))[..., None]
+        rgb = (portrait.rgb * (1 - share) + cover * share).astype(np.uint8)
+        return Portrait(rgb, portrait.faces)
+
+    def _resized(self, rgb: Pixels, side_px: int) -> Pixels:
+        return np.ascontiguousarray(
+            cv2.resize(rgb, (side_px, side_px), interpolation=cv2.INTER_LINEAR), dtype=np.uint8
+        )
+
+    def scene(self, side_px: int) -> Pixels:
+        """A random square of a random scene."""
+        scene = self.rng.choice(self.scenes)
+        height, width = scene.shape[:2]
+        side = int(min(height, width) * self.rng.uniform(0.25, 1.0))
+        x, y = self.rng.randint(0, width - side), self.rng.randint(0, height - side)
+        crop = scene[y : y + side, x : x + side]
+        method = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
+        return np.ascontiguousarray(
+            cv2.resize(crop, (side_px, side_px), interpolation=method), dtype=np.uint8
+        )
+
+    def _matrix(
+        self, portrait: Portrait, face_px: float, centre: tuple[float, float], degrees: float
+    ) -> NDArray[np.float64]:
+        points = portrait.faces[0]
+        middle = (points.min(axis=0) + points.max(axis=0)) / 2
+        scale = face_px / float((points.max(axis=0) - points.min(axis=0)).max())
+        matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), degrees, scale)
+        matrix[:, 2] += np.array(centre) - middle
+        # Faces in the wild are squeezed a little by perspective.
+        matrix[0] = (matrix[0] - [0, 0, centre[0]]) * self.rng.uniform(0.88, 1.12) + [
+            0,
+            0,
+            centre[0],
+        ]
+        return np.asarray(matrix, np.float64)
+
+    def _paste(
+        self, canvas: Pixels, portrait: Portrait, matrix: NDArray[np.float64]
+    ) -> list[Points]:
+        """Draw the portrait, cut out in one of three ways, onto `canvas` in place."""
+        alpha = np.zeros((PORTRAIT_PX, PORTRAIT_PX), np.float32)
+        kind = self.rng.random()
+        if kind < 0.35:
+            alpha[:] = 1
+        else:
+            points = np.concatenate(portrait.faces)
+            low, high = points.min(axis=0), points.max(axis=0)
+            middle, size = (low + high) / 2, (high - low) / 2
+            grow = self.rng.uniform(1.15, 1.9)
+            axes = (int(size[0] * grow), int(size[1] * grow))
+            centre = (int(middle[0]), int(middle[1]))
+            cv2.ellipse(alpha, centre, axes, 0, 0, 360, 1.0, -1)
+            if kind < 0.75:  # with the body below
+                cv2.rectangle(
+                    alpha,
+                    (centre[0] - 2 * axes[0], centre[1] + axes[1] // 2),
+                    (centre[0] + 2 * axes[0], 255),
+                    1.0,
+                    -1,
+                )
+            alpha = np.asarray(cv2.blur(alpha, (9, 9)), np.float32)
+        size_wh = (canvas.shape[1], canvas.shape[0])
+        shrinks = abs(np.linalg.det(matrix[:, :2])) < 0.16
+        source = cv2.blur(portrait.rgb, (3, 3)) if shrinks else portrait.rgb
+        drawn = cv2.warpAffine(source, matrix, size_wh, flags=cv2.INTER_LINEAR)
+        share = cv2.warpAffine(alpha, matrix, size_wh, flags=cv2.INTER_LINEAR)[..., None]
+        canvas[:] = (canvas * (1 - share) + drawn * share).astype(np.uint8)
+        return [self._moved(points, matrix) for points in portrait.faces]
+
+    def _moved(self, points: Points, matrix: NDArray[np.float64]) -> Points:
+        return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+    def _scattered(self, side_px: int) -> tuple[Pixels, list[Points]]:
+        canvas = self.scene(side_px)
+        faces: list[Points] = []
+        for _ in range(self.rng.choice((1, 1, 2, 3, 4, 6))):
+            # Log-uniform: as many faces between 12 and 24 px as between 120 and 240 px, at the
+            # training size.
+            face_px = 12 * (0.75 * side_px / 12) ** self.rng.random()
+            centre = (self.rng.uniform(0, side_px), self.rng.uniform(0, side_px))
+            portrait = self.rng.choice(self.portraits)
+            matrix = self._matrix(portrait, face_px, centre, self.rng.gauss(0, 14))
+            reach = [
+                self._moved(np.array([[0, 0], [255, 0], [255, 255], [0, 255]], np.float32), matrix)
+            ]
+            low, high = reach[0].min(axis=0), reach[0].max(axis=0)
+            if any(
+                np.all(points.max(axis=0) > low) and np.all(points.min(axis=0) < high)
+                for points in faces
+            ):
+                continue  # it would cover a face that is labelled
+            if self.rng.random() < 0.2:
+                self._paste(canvas, self._faceless(), matrix)
+            else:
+                faces += self._paste(canvas, portrait, matrix)
+        return canvas, faces
+
+    def _alone(self, side_px: int, portrait: Portrait) -> tuple[Pixels, list[Points]]:
+        face_px = side_px * self.rng.uniform(0.3, 1.15)
+        spread = max(0.06, 0.5 - face_px / side_px / 2) * side_px
+        centre = (
+            side_px / 2 + self.rng.uniform(-spread, spread),
+            side_px / 2 + self.rng.uniform(-spread, spread),
+        )
+        matrix = self._matrix(portrait, face_px, centre, self.rng.gauss(0, 14))
+        border = self.rng.choice((cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT))
+        drawn = cv2.warpAffine(
+            portrait.rgb, matrix, (side_px, side_px), borderMode=border, borderValue=(114, 114, 114)
+        )
+        return np.ascontiguousarray(drawn, dtype=np.uint8), [
+            self._moved(points, matrix) for points in portrait.faces
+        ]
+
+    def _group(self, side_px: int) -> tuple[Pixels, list[Points]]:
+        cells = self.rng.choice((2, 3, 4, 5))
+        cell = side_px / cells
+        canvas = self.scene(side_px)
+        faces: list[Points] = []
+        for row in range(cells):
+            for column in range(cells):
+                portrait = self.rng.choice(self.portraits)
+                scale = cell / PORTRAIT_PX
+                matrix = np.array([[scale, 0, column * cell], [0, scale, row * cell]])
+                drawn = cv2.warpAffine(
+                    portrait.rgb, matrix, (side_px, side_px), flags=cv2.INTER_AREA
+                )
+                y, x = int(row * cell), int(column * cell)
+                window = np.s_[y : int((row + 1) * cell), x : int((column + 1) * cell)]
+                canvas[window] = drawn[window]
+                faces += [self._moved(points, matrix) for points in portrait.faces]
+        return canvas, faces
+
+    def damage(self, rgb: Pixels) -> Pixels:
+        """Light, colour, softness, noise and JPEG as bad cameras and services leave them."""
+        rng = self.rng
+        side = rgb.shape[0]
+        out: cv2.typing.MatLike = rgb
+        if rng.random() < 0.35:
+            small = int(side / rng.uniform(1.3, 4))
+            out = cv2.resize(
+                cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (side, side)
+            )
+        if rng.random() < 0.2:
+            out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 2.0))
+        values = out.astype(np.float32)
+        if rng.random() < 0.6:
+            gain = rng.uniform(0.5, 1.4) * np.array(
+                [rng.uniform(0.85, 1.15) for _ in range(3)], np.float32
+            )
+            values = (values - 110) * gain + 110 + rng.uniform(-45, 45)
+        if rng.random() < 0.15:
+            values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
+        if rng.random() < 0.35:
+            values = values + self.noise.normal(0, rng.uniform(2, 22), values.shape).astype(
+                np.float32
+            )
+        out = values.clip(0, 255).astype(np.uint8)
+        if rng.random() < 0.4:
+            _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, rng.randint(20, 80)])
+            out = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return np.ascontiguousarray(out, dtype=np.uint8)

@@ -1,0 +1,240 @@
+"""Train the tiny profile's detector: ultralytics' YOLOv8n, one class, all layers, from NudeNet's.
+
+    python -m weights.training.detector --data DIR --minutes 20
+
+Wants the outputs of `weights/training/teachers.py` and `weights/training/scenes.py` below
+build/training. Loss: ultralytics' own `v8DetectionLoss` with its default gains. Validation on
+held-out portraits at 320 px (recall at IoU 0.5), on composites of held-out portraits in held-out
+scenes, and on held-out scenes without faces.
+"""
+
+import datetime
+import json
+import os
+import tempfile
+from types import SimpleNamespace
+from typing import Any
+
+os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
+os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.gettempdir())
+
+import cv2
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import YAML
+from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.nms import non_max_suppression
+
+from weights.training import common
+from weights.training.composites import Composer, Pixels, boxes_of, load_portraits, load_scenes
+
+FOLDER = common.TINY_DIR / "detector"
+NUDENET_FACES = [1, 12]
+BATCH = 12
+SIDES_PX = (320, 320, 320, 416)
+PEAK_RATE = 4e-4
+GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
+THRESHOLD = 0.3
+
+Example = tuple[Pixels, NDArray[np.float32]]
+
+
+def build_model() -> DetectionModel:
+    """The network of the profile's YAML, untrained."""
+    return DetectionModel(YAML.load(FOLDER / "yolov8-face.yaml"), ch=3, verbose=False)
+
+
+def start_from_nudenet(model: DetectionModel, folded: dict[str, torch.Tensor]) -> None:
+    """Take NudeNet's weights over.
+
+    Its batch norms are folded into the convolutions, so ours start as plain shifts: mean 0,
+    variance 1. They keep those statistics while training (`set_mode`): batches are small and of
+    mixed kinds.
+    """
+    state = model.state_dict()
+    for name, value in folded.items():
+        if value.ndim and value.shape[0] == 18:
+            value = value[NUDENET_FACES].mean(dim=0, keepdim=True)
+        if name in state:
+            state[name] = value
+        else:
+            norm = name.replace(".conv.bias", ".bn")
+            state[f"{norm}.bias"] = value
+            state[f"{norm}.weight"] = torch.ones_like(value)
+            state[f"{norm}.running_mean"] = torch.zeros_like(value)
+            state[f"{norm}.running_var"] = torch.ones_like(value) - model.get_submodule(norm).eps
+    model.load_state_dict(state)
+
+
+def set_mode(model: DetectionModel) -> None:
+    """Training mode, with the batch norms' statistics held."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+
+
+def to_input(pictures: list[Pixels], device: torch.device) -> torch.Tensor:
+    """(N, 3, H, W) float32 in [0, 1], RGB, what ultralytics' models eat."""
+    return torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_targets(examples: list[Example]) -> dict[str, torch.Tensor]:
+    """The boxes in the form of ultralytics' losses: centre and size as shares of the picture."""
+    rows, numbers = [], []
+    for number, (rgb, boxes) in enumerate(examples):
+        centre, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+        rows.append(np.concatenate([centre, size], axis=1) / rgb.shape[0])
+        numbers += [number] * len(boxes)
+    bboxes = torch.from_numpy(np.concatenate(rows).astype(np.float32))
+    return {
+        "batch_idx": torch.tensor(numbers, dtype=torch.float32),
+        "cls": torch.zeros(len(bboxes)),
+        "bboxes": bboxes,
+    }
+
+
+@torch.inference_mode()
+def predict(
+    model: DetectionModel, pictures: list[Pixels], device: torch.device
+) -> list[torch.Tensor]:
+    """Per picture (N, 5): x0, y0, x1, y1, score, all above THRESHOLD."""
+    found: list[torch.Tensor] = []
+    model.eval()
+    for start in range(0, len(pictures), 8):
+        output = model(to_input(pictures[start : start + 8], device))
+        found += [
+            rows[:, :5].cpu()
+            for rows in non_max_suppression(output, THRESHOLD, 0.5, max_time_img=60)
+        ]
+    return found
+
+
+def score(
+    model: DetectionModel, examples: list[Example], device: torch.device
+) -> tuple[float, float, int]:
+    """Recall at IoU 0.5, mean IoU of the found faces, and how many detections meet no face."""
+    wanted = found_faces = wrong = 0
+    overlaps: list[float] = []
+    detections = predict(model, [rgb for rgb, _ in examples], device)
+    for (_, boxes), rows in zip(examples, detections, strict=True):
+        ious = torchvision.ops.box_iou(torch.from_numpy(boxes), rows[:, :4])
+        best = ious.amax(dim=1) if len(rows) else torch.zeros(len(boxes))
+        wanted += len(boxes)
+        found_faces += int((best >= 0.5).sum())
+        overlaps += best[best >= 0.5].tolist()
+        wrong += int((ious.amax(dim=0) < 0.3).sum()) if len(boxes) else len(rows)
+    return found_faces / max(1, wanted), float(np.mean(overlaps or [0])), wrong
+
+
+def held_out(options: common.Options) -> dict[str, list[Example]]:
+    """The three validation sets, drawn from one seed: every run and every machine sees the same."""
+    portraits = load_portraits(
+        options.data, options.work_dir.parent / "labels/faces.json", validation=True
+    )
+    scenes = load_scenes(options.work_dir.parent / "scenes", validation=True)
+    alone = [
+        (
+            np.asarray(cv2.resize(p.rgb, (320, 320)), np.uint8),
+            boxes_of([f * 1.25 for f in p.faces], 320, 320),
+        )
+        for p in portraits
+    ]
+    composer = Composer(portraits, scenes, seed=7)
+    no_boxes = np.zeros((0, 4), np.float32)
+    empty = [(composer.damage(composer.without_face(416)), no_boxes) for _ in range(100)]
+    return {
+        "portraits": alone,
+        "composites": [composer.draw(416) for _ in range(60)],
+        "empty": empty,
+    }
+
+
+def validate(
+    model: DetectionModel, sets: dict[str, list[Example]], device: torch.device
+) -> dict[str, Any]:
+    """The figures of the model card."""
+    recall, overlap, extra = score(model, sets["portraits"], device)
+    small_recall, _, small_extra = score(model, sets["composites"], device)
+    _, _, wrong = score(model, sets["empty"], device)
+    return {
+        "portrait_recall": round(recall, 4),
+        "portrait_mean_iou": round(overlap, 4),
+        "portrait_extra": extra,
+        "composite_recall": round(small_recall, 4),
+        "composite_extra": small_extra,
+        "false_positives_per_100_without_face": round(100 * wrong / len(sets["empty"]), 2),
+    }
+
+
+def export(model: DetectionModel, figures: dict[str, Any], minutes: float) -> None:
+    """Write the averaged weights as fp16, and the figures beside them."""
+    state = {
+        name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+        for name, value in model.state_dict().items()
+    }
+    save_file(state, FOLDER / "model.safetensors")
+    card = {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "dataset": "SFHQ-T2I portraits at 320 px, every 10th held out; composites of them and "
+        "scenes without faces at 416 px",
+        "threshold": THRESHOLD,
+        "training_minutes": round(minutes, 1),
+        **figures,
+    }
+    (FOLDER / "metrics.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Train, validate every four minutes, export at the end."""
+    options = common.parse_options("detector", "Train the tiny face detector.", default_minutes=20)
+    labels = options.work_dir.parent / "labels"
+    model = build_model()
+    start_from_nudenet(model, load_file(labels / "nudenet.safetensors"))
+    model.args = GAINS
+    model.to(options.device)
+    criterion = v8DetectionLoss(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=5e-4)
+    budget = common.Budget(options.minutes * 60)
+    checkpoint = common.Checkpoint(options.work_dir / "last.pt")
+    checkpoint.load(model, optimizer, budget)
+    average = common.Average(model, decay=0.99)
+    portraits = load_portraits(options.data, labels / "faces.json", validation=False)
+    scenes = load_scenes(options.work_dir.parent / "scenes", validation=False)
+    # A resumed run draws other pictures than the cut one did.
+    composer = Composer(portraits, scenes, options.seed + int(budget.spent_s))
+    sets = held_out(options)
+    print(f"start: {validate(model, sets, options.device)}", flush=True)
+    next_report_s = budget.elapsed_s() + 240
+    for step in budget.steps():
+        side_px = composer.rng.choice(SIDES_PX)
+        examples = [composer.draw(side_px) for _ in range(BATCH)]
+        set_mode(model)
+        losses, parts = criterion(
+            model(to_input([rgb for rgb, _ in examples], options.device)), to_targets(examples)
+        )
+        optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        common.set_learning_rate(optimizer, budget.learning_rate(PEAK_RATE))
+        optimizer.step()
+        average.update(model)
+        if budget.elapsed_s() > next_report_s:
+            shown = {name: round(float(value), 3) for name, value in parts.items()}
+            figures = validate(average.model.module, sets, options.device)
+            print(
+                f"{budget.elapsed_s() / 60:5.1f} min  step {step}  {shown}  {figures}", flush=True
+            )
+            checkpoint.save(model, optimizer, budget)
+            next_report_s = budget.elapsed_s() + 240
+    figures = validate(average.model.module, sets, options.device)
+    export(average.model.module, figures, options.minutes)
+    print(f"done: {figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""Train the tiny profile's masker: segment-anything's own classes at small dimensions.
+
+    python -m weights.training.masker --data DIR --minutes 18
+
+Wants the outputs of `weights/training/teachers.py` and `weights/training/scenes.py` below
+build/training. Target: the face's oval of the mesh teacher, forehead included, less what an
+occluder covers. Prompts: a jittered box and its centre, several per crop. Loss: cross-entropy +
+Dice on the decoder's own grid, and the squared error of the predicted quality (0 where the crop
+holds no face). Validation: mean IoU with the teacher's oval on held-out portraits.
+"""
+
+import datetime
+import json
+import random
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+
+from weights.training import common
+from weights.training.composites import Composer, Pixels, Points, load_scenes
+
+FOLDER = common.TINY_DIR / "segmenter"
+BATCH = 8
+PROMPTS = 4
+PEAK_RATE = 1e-3
+BOX_JITTER = 0.05  # standard deviation of each side, as a share of the box
+NO_FACE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A portrait and one of its ovals, (36, 2) in its pixels."""
+
+    rgb: Pixels
+    oval: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A crop (S, S, 3), its mask (S, S) of 0 and 1, and prompt boxes (PROMPTS, 4) in its pixels."""
+
+    rgb: Pixels
+    mask: Pixels
+    boxes: NDArray[np.float32]
+
+
+def load_faces(data: Path, labels: Path, *, validation: bool) -> list[Face]:
+    """The faces with an oval on one side of the split; `labels`: faces.json, by `teachers.py`."""
+    known = json.loads(labels.read_text(encoding="utf-8"))
+    return [
+        Face(common.load_rgb(file), np.array(face["oval"], np.float32))
+        for file in common.face_files(data, validation=validation)
+        for face in known[file.name]
+        if face["oval"]
+    ]
+
+
+def build_model() -> Sam:
+    """The network of the profile's config.json, untrained."""
+    config = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    side, channels = config["image_size"] // config["patch_size"], config["prompt_embed_dim"]
+    encoder = ImageEncoderViT(
+        depth=config["encoder_depth"],
+        embed_dim=config["encoder_embed_dim"],
+        img_size=config["image_size"],
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        num_heads=config["encoder_num_heads"],
+        patch_size=config["patch_size"],
+        use_rel_pos=True,
+        global_attn_indexes=config["encoder_global_attn_indexes"],
+        window_size=config["encoder_window_size"],
+        out_chans=channels,
+    )
+    torch.nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
+    prompts = PromptEncoder(
+        embed_dim=channels,
+        image_embedding_size=(side, side),
+        input_image_size=(config["image_size"], config["image_size"]),
+        mask_in_chans=config["mask_in_chans"],
+    )
+    transformer = TwoWayTransformer(
+        depth=config["decoder_depth"],
+        embedding_dim=channels,
+        mlp_dim=config["decoder_mlp_dim"],
+        num_heads=config["decoder_num_heads"],
+    )
+    decoder = MaskDecoder(
+        transformer_dim=channels,
+        transformer=transformer,
+        iou_head_hidden_dim=config["iou_head_hidden_dim"],
+    )
+    return Sam(encoder, prompts, decoder, config["pixel_mean"], config["pixel_std"])
+
+
+def cut(face: Face, side_px: int, *, factor: float, degrees: float, shift: Points) -> Example:
+    """A square crop `factor` times the face, turned, its centre off by `shift` faces."""
+    low, high = face.oval.min(axis=0), face.oval.max(axis=0)
+    extent = float((high - low).max())
+    centre = (low + high) / 2 + shift * extent
+    matrix = cv2.getRotationMatrix2D(
+        (float(centre[0]), float(centre[1])), degrees, side_px / (factor * extent)
+    )
+    matrix[:, 2] += side_px / 2 - centre
+    rgb = cv2.warpAffine(
+        face.rgb, matrix, (side_px, side_px), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+    )
+    oval = face.oval @ matrix[:, :2].T + matrix[:, 2]
+    mask = np.zeros((side_px, side_px), np.uint8)
+    cv2.fillPoly(mask, [np.round(oval).astype(np.int32)], 1)
+    box = np.concatenate([oval.min(axis=0), oval.max(axis=0)]).astype(np.float32)
+    return Example(np.ascontiguousarray(rgb, dtype=np.uint8), mask, box[None])
+
+
+class Cutter:
+    """Draws training crops at random."""
+
+    def __init__(self, faces: list[Face], scenes: list[Pixels], side_px: int, seed: int) -> None:
+        self.faces = faces
+        self.side_px = side_px
+        self.rng = random.Random(seed)
+        self.composer = Composer([], scenes, seed)
+
+    def jittered(self, box: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(PROMPTS, 4) boxes about `box`, as a detector's are."""
+        size = np.tile(box[2:] - box[:2], 2)
+        return np.stack(
+            [
+                box + size * np.array([self.rng.gauss(0, BOX_JITTER) for _ in range(4)], np.float32)
+                for _ in range(PROMPTS)
+            ]
+        )
+
+    def draw(self) -> Example:
+        """A crop with a face, or now and then one without."""
+        example = cut(
+            self.rng.choice(self.faces),
+            self.side_px,
+            factor=self.rng.uniform(1.5, 3.2),
+            degrees=self.rng.gauss(0, 15),
+            shift=np.array([self.rng.gauss(0, 0.1) for _ in range(2)], np.float32),
+        )
+        rgb, mask, box = example.rgb, example.mask, example.boxes[0]
+        if self.rng.random() < NO_FACE_SHARE:
+            rgb, mask = self.composer.scene(self.side_px), np.zeros_like(mask)
+        elif self.rng.random() < 0.3:
+            rgb, mask = self._occluded(rgb, mask, box)
+        if self.rng.random() < 0.5:
+            rgb, mask = rgb[:, ::-1], mask[:, ::-1]
+            box = np.array([self.side_px, 0, self.side_px, 0], np.float32) + box[[2, 1, 0, 3]] * (
+                np.array([-1, 1, -1, 1], np.float32)
+            )
+        rgb = self.composer.damage(np.ascontiguousarray(rgb))
+        return Example(rgb, np.ascontiguousarray(mask), self.jittered(box))
+
+    def _occluded(
+        self, rgb: Pixels, mask: Pixels, box: NDArray[np.float32]
+    ) -> tuple[Pixels, Pixels]:
+        """A bar or a blob of a scene in front of the face; the mask ends at it."""
+        covered = np.zeros_like(mask)
+        width, height = float(box[2] - box[0]), float(box[3] - box[1])
+        x = int(self.rng.uniform(box[0], box[2]))
+        y = int(self.rng.uniform(box[1], box[3]))
+        axes = (
+            int(width * self.rng.uniform(0.08, 0.5)),
+            int(height * self.rng.uniform(0.05, 0.25)),
+        )
+        cv2.ellipse(covered, (x, y), axes, self.rng.uniform(0, 180), 0, 360, 1, -1)
+        scene = self.composer.scene(self.side_px)
+        return np.where(covered[..., None] > 0, scene, rgb), mask * (1 - covered)
+
+
+def to_tensors(
+    examples: list[Example], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pictures (N, 3, S, S) in 0–255, masks (N, 1, S, S) in 0–1, boxes (N, PROMPTS, 4)."""
+    pictures = torch.from_numpy(np.stack([e.rgb for e in examples])).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(np.stack([e.mask for e in examples]))[:, None]
+    boxes = torch.from_numpy(np.stack([e.boxes for e in examples]))
+    return pictures.to(device).float(), masks.to(device).float(), boxes.to(device)
+
+
+def decode(
+    model: Sam, pictures: torch.Tensor, boxes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, PROMPTS, S/4, S/4), predicted IoU (N, PROMPTS): `Sam.forward` with gradients."""
+    embeddings = model.image_encoder(torch.stack([model.preprocess(p) for p in pictures]))
+    logits, qualities = [], []
+    for embedding, rows in zip(embeddings, boxes, strict=True):
+        centres = (rows[:, None, :2] + rows[:, None, 2:]) / 2
+        labels = torch.ones(centres.shape[:2], device=rows.device)
+        sparse, dense = model.prompt_encoder((centres, labels), rows, None)
+        masks, quality = model.mask_decoder(
+            image_embeddings=embedding[None],
+            image_pe=model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        logits.append(masks[:, 0])
+        qualities.append(quality[:, 0])
+    return torch.stack(logits), torch.stack(qualities)
+
+
+def step_loss(model: Sam, examples: list[Example], device: torch.device) -> torch.Tensor:
+    """The training loss of one batch."""
+    pictures, masks, boxes = to_tensors(examples, device)
+    logits, quality = decode(model, pictures, boxes)
+    wanted = F.interpolate(masks, logits.shape[-2:], mode="area").expand_as(logits)
+    share = logits.sigmoid()
+    overlap = 2 * (share * wanted).sum(dim=(2, 3)) + 1
+    dice = 1 - overlap / (share.sum(dim=(2, 3)) + wanted.sum(dim=(2, 3)) + 1)
+    with torch.no_grad():
+        got, want = logits > 0, wanted > 0.5
+        iou = (got & want).sum(dim=(2, 3)) / (got | want).sum(dim=(2, 3)).clamp_min(1)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted)
+    return 2 * cross_entropy + dice.mean() + F.mse_loss(quality, iou)
+
+
+@torch.inference_mode()
+def validate(model: Sam, faces: list[Face], device: torch.device) -> dict[str, Any]:
+    """Mean IoU with the teacher's ovals, boxes jittered; the plain ellipse in the box beside it."""
+    side_px = model.image_encoder.img_size
+    rng = np.random.default_rng(11)
+    ious, ellipses, errors = [], [], []
+    for face in faces:
+        example = cut(face, side_px, factor=2.0, degrees=0, shift=np.zeros(2, np.float32))
+        size = np.tile(example.boxes[0, 2:] - example.boxes[0, :2], 2)
+        box = (example.boxes[0] + size * rng.normal(0, BOX_JITTER, 4)).astype(np.float32)
+        prompted = Example(example.rgb, example.mask, box[None])
+        pictures, _, boxes = to_tensors([prompted], device)
+        logits, quality = decode(model, pictures, boxes)
+        full = F.interpolate(logits, (side_px, side_px), mode="bilinear")[0, 0].cpu().numpy() > 0
+        ellipse = np.zeros_like(example.mask)
+        centre = (int((box[0] + box[2]) / 2), int((box[1] + box[3]) / 2))
+        axes = (int((box[2] - box[0]) / 2), int((box[3] - box[1]) / 2))
+        cv2.ellipse(ellipse, centre, axes, 0, 0, 360, 1, -1)
+        wanted = example.mask > 0
+        ious.append((full & wanted).sum() / (full | wanted).sum())
+        ellipses.append(((ellipse > 0) & wanted).sum() / ((ellipse > 0) | wanted).sum())
+        errors.append(abs(quality.item() - ious[-1]))
+    return {
+        "mean_iou": round(float(np.mean(ious)), 4),
+        "worst_iou": round(float(np.min(ious)), 4),
+        "ellipse_mean_iou": round(float(np.mean(ellipses)), 4),
+        "quality_error": round(float(np.mean(errors)), 4),
+        "faces": len(faces),
+    }
+
+
+def export(model: Sam, figures: dict[str, Any], minutes: float) -> None:
+    """Write the averaged weights as fp16, and the figures beside them."""
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, FOLDER / "model.safetensors")
+    card = {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "dataset": "SFHQ-T2I portraits, every 10th held out, MediaPipe's face oval as the target",
+        "training_minutes": round(minutes, 1),
+        **figures,
+    }
+    (FOLDER / "metrics.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Train, validate every three minutes, export at the end."""
+    options = common.parse_options("masker", "Train the tiny face masker.", default_minutes=18)
+    labels = options.work_dir.parent / "labels/faces.json"
+    model = build_model().to(options.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.02)
+    budget = common.Budget(options.minutes * 60)
+    checkpoint = common.Checkpoint(options.work_dir / "last.pt")
+    checkpoint.load(model, optimizer, budget)
+    average = common.Average(model, decay=0.99)
+    # A resumed run draws other crops than the cut one did.
+    seed = options.seed + int(budget.spent_s)
+    scenes = load_scenes(options.work_dir.parent / "scenes", validation=False)
+    faces = load_faces(options.data, labels, validation=False)
+    cutter = Cutter(faces, scenes, model.image_encoder.img_size, seed)
+    held_out = load_faces(options.data, labels, validation=True)
+    next_report_s = budget.elapsed_s() + 180
+    for step in budget.steps():
+        loss = step_loss(model, [cutter.draw() for _ in range(BATCH)], options.device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        common.set_learning_rate(optimizer, budget.learning_rate(PEAK_RATE))
+        optimizer.step()
+        average.update(model)
+        if budget.elapsed_s() > next_report_s:
+            figures = validate(average.model.module, held_out, options.device)
+            minutes = budget.elapsed_s() / 60
+            print(f"{minutes:5.1f} min  step {step}  loss {loss.item():.4f}  {figures}", flush=True)
+            checkpoint.save(model, optimizer, budget)
+            next_report_s = budget.elapsed_s() + 180
+    figures = validate(average.model.module, held_out, options.device)
+    export(average.model.module, figures, options.minutes)
+    print(f"done: {figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
