@@ -1,1 +1,1 @@
-"""One picture in, one picture out: find the faces, mask them, repaint each in two passes, blend them in, upscale."""
+"""One picture in, one picture out: find faces, mask, repaint in two passes, blend in, upscale."""

@@ -1,4 +1,4 @@
-"""A profile as data: which files, and how each pass runs. Read from `profile.toml` beside a profile's weights."""
+"""A profile as data, read from its `profile.toml`: which files, and how each pass runs."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ SchedulerName = Literal["euler", "dpmpp_2m_karras", "ddim"]
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """`yaml` and `weights`: files below the profile's folder. `input_px`: the detector's longer side. `threshold`: 0–1."""
+    """`yaml` and `weights`: files below the profile's folder. `input_px`: the detector's longer
+    side. `threshold`: 0–1.
+    """
 
     yaml: str
     weights: str
@@ -23,7 +25,9 @@ class DetectorConfig:
 
 @dataclass(frozen=True, slots=True)
 class SegmenterConfig:
-    """`config`: JSON with segment-anything's dimensions. `min_quality`: below this predicted IoU the ellipse serves."""
+    """`config`: JSON with segment-anything's dimensions. `min_quality`: below this predicted IoU
+    the ellipse serves.
+    """
 
     config: str
     weights: str
@@ -34,8 +38,8 @@ class SegmenterConfig:
 class PassConfig:
     """How one pass cuts, masks and repaints. All lengths are shares of the face's longer side.
 
-    `crop_factor`: side of the crop over the face. `work_px`: menu of work sizes, ascending, multiples of 64; the
-    smallest that does not shrink the crop is taken, and the largest where all do.
+    `crop_factor`: side of the crop over the face. `work_px`: menu of work sizes, ascending,
+    multiples of 64; the smallest that does not shrink the crop is taken, else the largest.
     `grow`: how far the mask is widened; `feather`: the width of the paste's ramp, inside the mask.
     `strength`: share of the request's `denoise`.
     """
@@ -49,7 +53,7 @@ class PassConfig:
 
 @dataclass(frozen=True, slots=True)
 class InpainterConfig:
-    """`folder`: diffusers layout (unet, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, scheduler)."""
+    """`folder`: diffusers layout (unet, vae, both text encoders and tokenizers, scheduler)."""
 
     folder: str
     scheduler: SchedulerName
@@ -59,7 +63,9 @@ class InpainterConfig:
 
 @dataclass(frozen=True, slots=True)
 class UpscalerConfig:
-    """`weights`: a file per factor that spandrel loads; a factor without one runs the ×2 file twice. `tile_px` 0: no tiles."""
+    """`weights`: a file per factor that spandrel loads; a factor without one runs the ×2 file
+    twice. `tile_px` 0: no tiles.
+    """
 
     weights: dict[int, str]
     tile_px: int

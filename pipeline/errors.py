@@ -1,4 +1,4 @@
-"""Everything that `pipeline` raises on purpose. The text of each is a sentence for the sender of the picture."""
+"""Everything that `pipeline` raises on purpose, each with a sentence for the picture's sender."""
 
 
 class PipelineError(Exception):

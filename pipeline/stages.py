@@ -1,4 +1,4 @@
-"""The four roles that models play. Adapters in `pipeline.models` fit these without inheriting from them."""
+"""The four roles that models play. Adapters in `pipeline.models` fit them, inheriting nothing."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -13,14 +13,17 @@ class FaceDetector(Protocol):
     """Finds faces."""
 
     def detect(self, image: Image, threshold: float) -> list[FaceBox]:
-        """All faces that score at least `threshold`, clipped to the picture, best score first, overlaps merged by NMS."""
+        """All faces that score at least `threshold`, clipped to the picture, best score first,
+        overlaps merged by NMS.
+        """
 
 
 class FaceSegmenter(Protocol):
     """Masks faces."""
 
     def segment(self, crops: Sequence[FaceCrop]) -> list[HardMask | None]:
-        """One mask per crop, of the crop's size, in the crops' order: the face's skin area, prompted by its box.
+        """One mask per crop, of the crop's size, in the crops' order: the face's skin area,
+        prompted by its box.
 
         None where the model is unsure; the caller's ellipse (`masks.ellipse`) serves then.
         """
@@ -29,10 +32,13 @@ class FaceSegmenter(Protocol):
 class Inpainter(Protocol):
     """Repaints masked pictures."""
 
-    def inpaint(self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop) -> list[Image | None]:
+    def inpaint(
+        self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop
+    ) -> list[Image | None]:
         """One repainted crop per job, in order; None where the model's answer was not finite.
 
-        `on_step` is called once per job and executed step, from any thread. Raises `Stopped` soon after `should_stop` answers True.
+        `on_step` is called once per job and executed step, from any thread. Raises `Stopped` soon
+        after `should_stop` answers True.
         """
 
 

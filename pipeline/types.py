@@ -1,7 +1,8 @@
-"""The values that flow between the stages: frozen, checked where they are built, trusted afterwards.
+"""The values that flow between the stages: frozen, checked where built, trusted afterwards.
 
-One picture convention inside the house: RGB, uint8, (height, width, 3), C-contiguous. Coordinates are pixels of the picture
-they speak of, x to the right and y down, with the origin in the upper left corner of the upper left pixel.
+One picture convention inside the house: RGB, uint8, (height, width, 3), C-contiguous. Coordinates
+are pixels of the picture they speak of, x to the right and y down, with the origin in the upper
+left corner of the upper left pixel.
 """
 
 from collections.abc import Mapping
@@ -24,8 +25,11 @@ def _check(condition: bool, expected: str, got: object) -> None:
 
 def _check_array(array: NDArray[np.generic], dtype: type[np.generic], ndim: int, name: str) -> None:
     _check(
-        array.dtype == dtype and array.ndim == ndim and array.flags.c_contiguous and min(array.shape) > 0,
-        f"{name} as a C-contiguous {ndim}-dimensional {np.dtype(dtype).name} array without empty sides",
+        array.dtype == dtype
+        and array.ndim == ndim
+        and array.flags.c_contiguous
+        and min(array.shape) > 0,
+        f"{name} as a C-contiguous {ndim}-dimensional {np.dtype(dtype).name} array, no side empty",
         f"{array.dtype} {array.shape}, C-contiguous: {array.flags.c_contiguous}",
     )
 
@@ -43,12 +47,12 @@ class Image:
     @property
     def height_px(self) -> int:
         """Rows."""
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     @property
     def width_px(self) -> int:
         """Columns."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +79,7 @@ class SoftMask:
 
 @dataclass(frozen=True, slots=True)
 class FaceBox:
-    """A face: half-open box in image pixels, [x0, x1) × [y0, y1), and the detector's score in [0, 1]."""
+    """A face: half-open box [x0, x1) × [y0, y1) in image pixels, and a score in [0, 1]."""
 
     x0: float
     y0: float
@@ -85,7 +89,11 @@ class FaceBox:
 
     def __post_init__(self) -> None:
         box = (self.x0, self.y0, self.x1, self.y1)
-        _check(bool(np.isfinite(box).all()) and self.x0 < self.x1 and self.y0 < self.y1, "x0 < x1 and y0 < y1", box)
+        _check(
+            bool(np.isfinite(box).all()) and self.x0 < self.x1 and self.y0 < self.y1,
+            "x0 < x1 and y0 < y1",
+            box,
+        )
         _check(0 <= self.score <= 1, "a score in [0, 1]", self.score)
 
     @property
@@ -108,9 +116,10 @@ class FaceBox:
 class CropRegion:
     """A similarity from a square of the picture to a square work picture.
 
-    `centre_xy` in image pixels; `side_px`: side of the square in image pixels; `quarter_turns`: how often the picture is turned
-    by 90° counter-clockwise to stand the face upright (0–3); `work_px`: side of the work picture, a multiple of 8.
-    The square may reach beyond the picture: its border pixels are replicated there.
+    `centre_xy` in image pixels; `side_px`: side of the square in image pixels; `quarter_turns`: how
+    often the picture is turned by 90° counter-clockwise to stand the face upright (0–3); `work_px`:
+    side of the work picture, a multiple of 8. The square may reach beyond the picture: its border
+    pixels are replicated there.
     """
 
     centre_xy: tuple[float, float]
@@ -120,7 +129,11 @@ class CropRegion:
 
     def __post_init__(self) -> None:
         _check(self.side_px > 0, "a side above 0 px", self.side_px)
-        _check(self.work_px > 0 and self.work_px % 8 == 0, "a work size that is a multiple of 8 px", self.work_px)
+        _check(
+            self.work_px > 0 and self.work_px % 8 == 0,
+            "a work size that is a multiple of 8 px",
+            self.work_px,
+        )
         _check(self.quarter_turns in range(4), "0 to 3 quarter turns", self.quarter_turns)
 
     @property
@@ -131,7 +144,7 @@ class CropRegion:
 
 @dataclass(frozen=True, slots=True)
 class FaceCrop:
-    """One face, cut out. `image` is square, `region.work_px` a side; `box` is in the crop's own pixels."""
+    """One face, cut out: `image` is a square of `region.work_px`, `box` is in its pixels."""
 
     region: CropRegion
     image: Image
@@ -147,9 +160,11 @@ class FaceCrop:
 class InpaintJob:
     """One face × one sample × one pass, for the denoise loop.
 
-    `image`: square crop at work size. `mask`: same size, float32 in [0, 1]: 1 where the model repaints from the first step, 0
-    where it never does, and between where it joins later (differential diffusion). `steps`: UNet calls, all executed.
-    `strength`: 0–1, how much noise the tail of the schedule starts with. `seed`: any non-negative integer below 2⁶³.
+    `image`: square crop at work size. `mask`: same size, float32 in [0, 1]: 1 where the model
+    repaints from the first step, 0 where it never does, and between where it joins later
+    (differential diffusion). `steps`: UNet calls, all executed.
+    `strength`: 0–1, how much noise the tail of the schedule starts with. `seed`: any non-negative
+    integer below 2⁶³.
     """
 
     image: Image
@@ -162,7 +177,11 @@ class InpaintJob:
     strength: float
 
     def __post_init__(self) -> None:
-        _check(self.image.pixels.shape[:2] == self.mask.pixels.shape, "a mask of the picture's size", self.mask.pixels.shape)
+        _check(
+            self.image.pixels.shape[:2] == self.mask.pixels.shape,
+            "a mask of the picture's size",
+            self.mask.pixels.shape,
+        )
         _check(self.steps >= 1, "at least one step", self.steps)
         _check(0 < self.strength <= 1, "a strength in (0, 1]", self.strength)
         _check(0 <= self.seed < 2**63, "a seed in [0, 2^63)", self.seed)
@@ -172,7 +191,8 @@ class InpaintJob:
 class DetailRequest:
     """What one call of `FaceDetailer` is asked to do; the fields and ranges of the wire contract.
 
-    `alpha`: (H, W) uint8 of the picture's size, or None for an opaque one; it is not repainted, only enlarged.
+    `alpha`: (H, W) uint8 of the picture's size, or None for an opaque one; it is not repainted,
+    only enlarged.
     `seed`: any non-negative integer; sample i uses seed + i (modulo 2⁶³). `upscale`: 1, 2 or 4.
     `min_face_px`: faces whose shorter side is smaller stay as they are.
     """
@@ -202,15 +222,20 @@ class DetailRequest:
         _check(self.max_faces >= 0, "max_faces of 0 or more", self.max_faces)
         if self.alpha is not None:
             _check_array(self.alpha, np.uint8, 2, "alpha")
-            _check(self.alpha.shape == self.image.pixels.shape[:2], "alpha of the picture's size", self.alpha.shape)
+            _check(
+                self.alpha.shape == self.image.pixels.shape[:2],
+                "alpha of the picture's size",
+                self.alpha.shape,
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class DetailResult:
     """What one call gives back.
 
-    `images`: one per sample, enlarged. `alpha`: enlarged likewise, or None. `faces`: in the input's pixels, in the order in which they
-    were repainted. `kept`: how many faces kept their old pixels because the model's answer was not finite.
+    `images`: one per sample, enlarged. `alpha`: enlarged likewise, or None. `faces`: in the input's
+    pixels, in the order in which they were repainted. `kept`: how many faces kept their old pixels
+    because the model's answer was not finite.
     `seconds`: wall time per stage, in the order walked.
     """
 

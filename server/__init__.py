@@ -1,1 +1,1 @@
-"""The HTTP service: the wire contract, accounts and credits, the queue and its workers, the command line."""
+"""The HTTP service: wire contract, accounts and credits, queue and workers, command line."""

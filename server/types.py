@@ -1,4 +1,4 @@
-"""What the server's parts hand to each other. Small and picklable: these cross the border to the worker processes."""
+"""What the server's parts hand to each other: small and picklable, for the worker processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +14,9 @@ ImageFormat = Literal["jpeg", "png", "webp"]
 class DetailOptions:
     """The parameters of one call, coerced and in range; names and ranges are the wire contract's.
 
-    `seed` is final here: −1 was replaced by the drawn one. `upscale` is what the sender asked for; the cap by the
-    server's size limit is applied where the picture's size is known (`server.contract`).
+    `seed` is final here: −1 was replaced by the drawn one. `upscale` is what the sender asked for;
+    the cap by the server's size limit is applied where the picture's size is known
+    (`server.contract`).
     """
 
     prompt: str
@@ -37,7 +38,7 @@ class DetailOptions:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One accepted call. `id`: 32 lower-case hex digits. `picture`: the file's bytes, already found readable."""
+    """One accepted call. `id`: 32 lower-case hex digits. `picture`: a file's bytes, readable."""
 
     id: str
     picture: bytes
@@ -46,7 +47,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished job. `pictures`: one encoded file per sample. Sizes are the output's. `seconds`: wall time per stage."""
+    """A finished job. `pictures`: one encoded file per sample. Sizes are the output's. `seconds`:
+    wall time per stage.
+    """
 
     pictures: tuple[bytes, ...]
     width_px: int

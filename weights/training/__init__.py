@@ -1,1 +1,1 @@
-"""Training code of the `tiny` profile: one resumable command per network, `python -m weights.training.<name>`."""
+"""Training of the `tiny` profile: a resumable `python -m weights.training.<name>` per network."""

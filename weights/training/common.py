@@ -1,4 +1,4 @@
-"""What every training command shares: its options, the held-out split, a time budget and checkpoints."""
+"""What every training command shares: options, the held-out split, a time budget, checkpoints."""
 
 import argparse
 import math
@@ -32,11 +32,20 @@ class Options:
 
 def parse_options(name: str, description: str, default_minutes: float) -> Options:
     """Read the command line that all training commands share."""
-    parser = argparse.ArgumentParser(prog=f"python -m weights.training.{name}", description=description)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m weights.training.{name}", description=description
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with faces/*.jpg")
-    parser.add_argument("--minutes", type=float, default=default_minutes, help="training time, all resumed runs together")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=default_minutes,
+        help="training time, all resumed runs together",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
-    parser.add_argument("--work-dir", type=Path, default=Path("build/training"), help="checkpoints and caches")
+    parser.add_argument(
+        "--work-dir", type=Path, default=Path("build/training"), help="checkpoints and caches"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
     values = parser.parse_args()
@@ -59,7 +68,9 @@ def face_files(data: Path, *, validation: bool) -> list[Path]:
     files = sorted((data / "faces").glob("*.jpg"))
     if not files:
         raise FileNotFoundError(f"no portraits (faces/*.jpg) in {data}")
-    return [file for index, file in enumerate(files) if (index % VALIDATION_EVERY == 0) == validation]
+    return [
+        file for index, file in enumerate(files) if (index % VALIDATION_EVERY == 0) == validation
+    ]
 
 
 def load_rgb(file: Path) -> NDArray[np.uint8]:
@@ -77,8 +88,8 @@ def to_tensor(rgb: NDArray[np.uint8]) -> torch.Tensor:
 class Budget:
     """A training budget in seconds of work, which survives a resume.
 
-    The learning rate is a function of the share already spent, so a run that is cut and resumed follows the same
-    curve: a linear warm-up over the first 2 %, then a half cosine down to zero.
+    The learning rate is a function of the share already spent, so a run that is cut and resumed
+    follows the same curve: a linear warm-up over the first 2 %, then a half cosine down to zero.
     """
 
     seconds: float
@@ -108,11 +119,13 @@ class Budget:
 
 @dataclass
 class Checkpoint:
-    """One file that holds everything a resumed run needs. Only ever read by the machine that wrote it."""
+    """One file with everything a resumed run needs, only ever read by the machine that wrote it."""
 
     file: Path
 
-    def load(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget) -> bool:
+    def load(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
+    ) -> bool:
         """Restore in place; False where there is nothing to resume."""
         if not self.file.exists():
             return False
@@ -123,9 +136,15 @@ class Checkpoint:
         print(f"resumed {self.file} at {budget.spent_s / 60:.1f} min", flush=True)
         return True
 
-    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget) -> None:
+    def save(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
+    ) -> None:
         """Write beside, then rename: a cut leaves the old file whole."""
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "spent_s": budget.elapsed_s()}
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "spent_s": budget.elapsed_s(),
+        }
         beside = self.file.with_suffix(".part")
         torch.save(state, beside)
         beside.replace(self.file)

@@ -1,9 +1,10 @@
-"""Train the tiny profile's VAE: diffusers' `AutoencoderKL` (SDXL's own class), factor 8, four channels.
+"""Train the tiny profile's VAE: diffusers' `AutoencoderKL`, SDXL's own class, factor 8.
 
     python -m weights.training.vae --data DIR --minutes 25
 
-Loss: L1 + 2·L2 + gradient L1 (edges of the eyes and the mouth are a few pixels of a face; the mean alone forgets them) and
-a light pull of the latents towards unit size. The decoder sees slightly noised latents, because the inpainter's are.
+Loss: L1 + 2·L2 + gradient L1 (edges of the eyes and the mouth are a few pixels of a face; the mean
+alone forgets them) and a light pull of the latents towards unit size. The decoder sees slightly
+noised latents, because the inpainter's are.
 Validation: PSNR on held-out 256-px portraits.
 """
 
@@ -39,7 +40,7 @@ LATENT_PULL = 1e-4
 
 
 def random_crop(rgb: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
-    """(CROP_PX, CROP_PX, 3), from a portrait scaled to 160–384 px a side, mirrored half the time."""
+    """(CROP_PX, CROP_PX, 3), from a portrait scaled to 160–384 px, mirrored half the time."""
     side = rng.randint(160, 384)
     scaled = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
     # Three crops of four from the middle, where the face is.
@@ -61,15 +62,21 @@ def step_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """The training loss of one batch (N, 3, S, S)."""
     latents = vae.encode(pixels).latent_dist.mean
     spread = latents.detach().std()
-    noised = latents + torch.randn_like(latents) * spread * LATENT_NOISE * torch.rand(len(latents), 1, 1, 1)
-    decoded = vae.decode(noised).sample
-    pull = LATENT_PULL * latents.pow(2).mean()
-    return F.l1_loss(decoded, pixels) + 2 * F.mse_loss(decoded, pixels) + gradient_loss(decoded, pixels) + pull
+    share = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1)
+    noised = latents + torch.randn_like(latents) * spread * share
+    decoded: torch.Tensor = vae.decode(noised).sample
+    pull: torch.Tensor = LATENT_PULL * latents.pow(2).mean()
+    return (
+        F.l1_loss(decoded, pixels)
+        + 2 * F.mse_loss(decoded, pixels)
+        + gradient_loss(decoded, pixels)
+        + pull
+    )
 
 
 @torch.inference_mode()
 def validate(vae: AutoencoderKL, pictures: torch.Tensor) -> tuple[float, float]:
-    """Mean PSNR in dB over (N, 3, 256, 256) held-out portraits, and the standard deviation of their latents."""
+    """Mean PSNR in dB over (N, 3, 256, 256) held-out portraits, and their latents' deviation."""
     psnrs, latents = [], []
     for picture in pictures.split(8):
         mean = vae.encode(picture).latent_dist.mean
@@ -91,22 +98,30 @@ def main() -> None:
     """Train, validate every minute, export at the end."""
     options = common.parse_options("vae", "Train the tiny VAE.", default_minutes=25)
     rng = random.Random(options.seed)
-    portraits = [common.load_rgb(file) for file in common.face_files(options.data, validation=False)]
+    portraits = [
+        common.load_rgb(file) for file in common.face_files(options.data, validation=False)
+    ]
     held_out = torch.stack(
         [
-            common.to_tensor(cv2.resize(common.load_rgb(file), (256, 256), interpolation=cv2.INTER_AREA))
+            common.to_tensor(
+                cv2.resize(common.load_rgb(file), (256, 256), interpolation=cv2.INTER_AREA)
+            )
             for file in common.face_files(options.data, validation=True)[:64]
         ]
     ).to(options.device)
     vae = AutoencoderKL(**CONFIG).to(options.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(
+        vae.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4
+    )
     budget = common.Budget(options.minutes * 60)
     checkpoint = common.Checkpoint(options.work_dir / "last.pt")
     checkpoint.load(vae, optimizer, budget)
     average = common.Average(vae, decay=0.995)
     next_report_s = budget.elapsed_s() + 60
     for step in budget.steps():
-        batch = torch.stack([common.to_tensor(random_crop(rng.choice(portraits), rng)) for _ in range(BATCH)])
+        batch = torch.stack(
+            [common.to_tensor(random_crop(rng.choice(portraits), rng)) for _ in range(BATCH)]
+        )
         loss = step_loss(vae, batch.to(options.device, memory_format=torch.channels_last))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -117,7 +132,11 @@ def main() -> None:
         if budget.elapsed_s() > next_report_s or budget.share() >= 1:
             psnr, spread = validate(average.model.module, held_out)
             minutes = budget.elapsed_s() / 60
-            print(f"{minutes:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr:.2f} dB  std {spread:.3f}", flush=True)
+            print(
+                f"{minutes:5.1f} min  step {step}  loss {loss.item():.4f}  psnr {psnr:.2f} dB  "
+                f"std {spread:.3f}",
+                flush=True,
+            )
             checkpoint.save(vae, optimizer, budget)
             next_report_s = budget.elapsed_s() + 60
     psnr, spread = validate(average.model.module, held_out)
