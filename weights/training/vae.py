@@ -62,7 +62,7 @@ def step_loss(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     """The training loss of one batch (N, 3, S, S)."""
     latents = vae.encode(pixels).latent_dist.mean
     spread = latents.detach().std()
-    share = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1)
+    share = LATENT_NOISE * torch.rand(len(latents), 1, 1, 1, device=latents.device)
     noised = latents + torch.randn_like(latents) * spread * share
     decoded: torch.Tensor = vae.decode(noised).sample
     pull: torch.Tensor = LATENT_PULL * latents.pow(2).mean()
