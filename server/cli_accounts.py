@@ -52,7 +52,7 @@ def list_keys() -> None:
     from server.keys import KeyRing
 
     with _database() as engine:
-        keys = KeyRing(engine).keys()
+        keys = KeyRing(engine).infos()
     table = new_table("key", "name", "account", "created (UTC)", "state")
     for key in keys:
         created = datetime.fromtimestamp(key.created_s, UTC).strftime("%Y-%m-%d %H:%M")
@@ -87,7 +87,7 @@ def add_credits(
     with _database() as engine:
         account_id = int(account) if account.isdecimal() else KeyRing(engine).account_of(account)
         info = Ledger(engine).add(account_id, _decimal(amount))
-    typer.echo(f"Account {info.id} ({info.name}) has {info.balance} credits.")
+    typer.echo(f"Account {info.id} ({info.name}) has {info.balance:f} credits.")
 
 
 @credits_app.command("show")
@@ -100,8 +100,8 @@ def show_credits() -> None:
         accounts = Ledger(engine).accounts()
     table = new_table("account", "name", "credits", "held by running calls")
     for account in accounts:
-        balance = "unlimited" if account.unlimited else str(account.balance)
-        table.add_row(str(account.id), account.name, balance, str(account.held))
+        balance = "unlimited" if account.unlimited else f"{account.balance:f}"
+        table.add_row(str(account.id), account.name, balance, f"{account.held:f}")
     print_table(table)
 
 

@@ -65,7 +65,7 @@ class KeyRing:
                 raise AccountsError(f"There is no account {account_id}.")
             return _create_key(connection, name, account_id)
 
-    def keys(self) -> list[KeyInfo]:
+    def infos(self) -> list[KeyInfo]:
         """All keys, oldest first."""
         query = select(
             KEYS.c.prefix, KEYS.c.name, KEYS.c.account_id, KEYS.c.revoked, KEYS.c.created_s

@@ -64,7 +64,7 @@ def to_units(amount: Decimal) -> int:
 
 
 def to_credits(units: int) -> Decimal:
-    """Credits, with no more decimal places than they need; `str` never shows an exponent."""
+    """Credits, with no more decimal places than they need."""
     whole, fraction = divmod(units, UNITS_PER_CREDIT)
     digits = f"{fraction:010d}".rstrip("0")
     return Decimal(f"{whole}.{digits}" if digits else whole)
