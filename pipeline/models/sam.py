@@ -23,11 +23,6 @@ from pipeline.config import SegmenterConfig
 from pipeline.errors import WeightsError
 from pipeline.types import FaceCrop, HardMask
 
-# A face fills about π / 4 of its box. Far from that, the model has masked something else: an eye,
-# or the whole person.
-PLAUSIBLE_AREA = (0.3, 1.3)
-MIN_SHARE_INSIDE_BOX = 0.6
-
 
 class SamSegmenter:
     """Masks the face inside each crop; safe to call from several threads at a time.
@@ -46,7 +41,7 @@ class SamSegmenter:
         if not crops:
             return []
         outputs = self._model([self._prompt(crop) for crop in crops], multimask_output=False)
-        return [self._trusted(output, crop) for output, crop in zip(outputs, crops, strict=True)]
+        return [self._trusted(output) for output in outputs]
 
     def _prompt(self, crop: FaceCrop) -> dict[str, Any]:
         """The crop at the model's size with box and centre point, as `Sam.forward` takes them."""
@@ -64,23 +59,10 @@ class SamSegmenter:
             "point_labels": torch.ones((1, 1), device=device),
         }
 
-    def _trusted(self, output: dict[str, torch.Tensor], crop: FaceCrop) -> HardMask | None:
+    def _trusted(self, output: dict[str, torch.Tensor]) -> HardMask | None:
         if output["iou_predictions"].item() < self._min_quality:
             return None
-        pixels = np.ascontiguousarray(output["masks"][0, 0].cpu().numpy())
-        return HardMask(pixels) if is_plausible(pixels, crop) else None
-
-
-def is_plausible(pixels: np.ndarray[Any, np.dtype[np.bool_]], crop: FaceCrop) -> bool:
-    """Whether a mask (H, W) is about as large as a face in the crop's box, and mostly in it."""
-    box = crop.box
-    area = int(pixels.sum())
-    low, high = (share * box.width_px * box.height_px for share in PLAUSIBLE_AREA)
-    if not max(1.0, low) <= area <= high:
-        return False
-    rows = slice(max(0, round(box.y0)), max(0, round(box.y1)))
-    columns = slice(max(0, round(box.x0)), max(0, round(box.x1)))
-    return bool(pixels[rows, columns].sum() >= MIN_SHARE_INSIDE_BOX * area)
+        return HardMask(np.ascontiguousarray(output["masks"][0, 0].cpu().numpy()))
 
 
 def build_sam(config: dict[str, Any]) -> Sam:
