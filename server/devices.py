@@ -44,8 +44,14 @@ def plan_workers(devices: Literal["auto"] | tuple[str, ...], profile: str) -> Pl
     if profile == "auto":
         cuda = any(device.startswith("cuda") for device in devices)
         profile = "sdxl" if cuda else "tiny"
-    cpus = len(os.sched_getaffinity(0))
-    return Plan(devices, profile, threads=max(1, cpus // len(devices)))
+    return Plan(devices, profile, threads=max(1, _cpus() // len(devices)))
+
+
+def _cpus() -> int:
+    """How many this process may use; where the system cannot tell (macOS), how many there are."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cuda_devices() -> int:

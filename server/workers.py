@@ -251,8 +251,9 @@ class WorkerPool:
                 slot.failed_loads = 0
                 self._was_ready = True
             case Progress(job_id, done, total):
-                ticket = slot.running[job_id]
-                if ticket.on_progress is not None and not ticket.answer.done():
+                # A late one may come after the answer: steps are told from any of its threads.
+                ticket = slot.running.get(job_id)
+                if ticket is not None and ticket.on_progress and not ticket.answer.done():
                     # Not called here: what it raises must not end the worker.
                     asyncio.get_running_loop().call_soon(ticket.on_progress, done, total)
             case Answer(job_id, answer):
@@ -260,7 +261,9 @@ class WorkerPool:
                 slot.running.pop(job_id).settle(answer)
             case LogLine(fields):
                 record = logging.makeLogRecord(dict(fields))
-                logging.getLogger(record.name).handle(record)
+                logger = logging.getLogger(record.name)
+                if logger.isEnabledFor(record.levelno):
+                    logger.handle(record)
         self._dispatch()
 
     def _take_back(self, slot: _Slot) -> None:

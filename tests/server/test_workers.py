@@ -99,6 +99,16 @@ def test_a_listener_that_raises_harms_nobody(shared: Shared) -> None:
     assert shared.run(listen()).seconds["pid"] == pid
 
 
+def test_a_step_told_after_the_answer_harms_nobody(shared: Shared) -> None:
+    async def late() -> int:
+        await shared.pool.detail(job("report_late"))
+        await asyncio.sleep(0.2)
+        return await worker_pid(shared.pool)
+
+    pid = shared.run(worker_pid(shared.pool))
+    assert shared.run(late()) == pid
+
+
 def test_a_failure_keeps_its_cause_off_the_wire_and_puts_it_in_the_log(
     shared: Shared, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -173,22 +173,31 @@ def test_stopping_answers_everybody(tmp_path: Path) -> None:
     asyncio.run(stop())
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_worker_that_dies_while_the_server_stops_is_not_replaced(
-    tmp_path: Path, starts: Path
+    tmp_path: Path, starts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
+    one, other = tmp_path / "one", tmp_path / "other"
+
     async def stop() -> None:
-        async with serving(worker_loads.logged) as pool:
-            hanging = asyncio.create_task(pool.detail(job(f"hang={tmp_path / 'x'}")))
-            await until(lambda: begun(tmp_path / "x"))
+        async with serving(worker_loads.logged, devices=("cpu", "cpu")) as pool:
+            tasks = [asyncio.create_task(pool.detail(job(f"wait_for={f}"))) for f in (one, other)]
+            await until(lambda: begun(one) and begun(other))
             stopping = asyncio.create_task(pool.stop())
             await asyncio.sleep(0)
             os.kill(int(lives(starts)[0][0]), signal.SIGKILL)
-            with pytest.raises(NoWorker):
-                await hanging
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # Time enough for a replacement to be started.
+            await asyncio.sleep(0.5)
+            one.touch()
+            other.touch()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sorted(type(answer).__name__ for answer in answers) == ["NoWorker", "Outcome"]
             await stopping
-            assert len(lives(starts)) == 1
 
     asyncio.run(stop())
+    assert sum("starts on" in record.getMessage() for record in caplog.records) == 2
 
 
 def test_stopping_while_a_worker_loads_leaves_no_process(starts: Path) -> None:
