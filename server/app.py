@@ -148,12 +148,7 @@ def create_app(settings: Settings, *, accounts: Accounts, engine: Engine) -> Fas
     )
     app.add_api_route(contract.PATH, detailing.answer, methods=["POST"])
     app.add_api_route(contract.CREDITS_PATH, show_credits, methods=["GET"])
-    app.add_api_route(HEALTH_PATH, health, methods=["GET"])
-    app.add_api_route(READY_PATH, ready, methods=["GET"])
-    app.add_middleware(
-        Gateway,
-        accounts=accounts,
-        public_paths=_PUBLIC_PATHS,
-        max_body_bytes=settings.max_body_bytes,
-    )
+    app.add_api_route(HEALTH_PATH, health, methods=["GET", "HEAD"])
+    app.add_api_route(READY_PATH, ready, methods=["GET", "HEAD"])
+    app.add_middleware(Gateway, accounts=accounts, public_paths=_PUBLIC_PATHS)
     return app

@@ -1,6 +1,5 @@
 """From a request's body, JSON or multipart/form-data, to values by field name."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 
@@ -14,7 +13,6 @@ from server.errors import BadContentType, BadParameter, TooLarge
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
-_DISCARD_S = 10.0
 
 
 def media_type(request: Request) -> str:
@@ -80,23 +78,3 @@ async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
         if total > max_bytes:
             raise problem
         yield chunk
-
-
-async def discard(request: Request, max_bytes: int) -> None:
-    """Read and drop what is left of a body that nobody will use, within `max_bytes` and 10 s.
-
-    Without it the connection would be reset while the sender still writes, and it would never
-    see the reply.
-    """
-    if request.headers.get("expect", "").lower() == "100-continue":
-        return  # The sender waits for leave to write: it sees the reply at once.
-    total = 0
-    try:
-        async with asyncio.timeout(_DISCARD_S):
-            while total <= max_bytes:
-                message = await request.receive()
-                total += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return

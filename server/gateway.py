@@ -7,10 +7,9 @@ from typing import NoReturn
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.accounts import Account, Accounts
-from server.bodies import discard
 from server.contract import KEY_HEADER
 from server.errors import MissingKey, ServerError, UnknownPath, WorkFailed, WrongMethod
 from server.replies import Call, error_reply
@@ -18,50 +17,31 @@ from server.replies import Call, error_reply
 _log = logging.getLogger(__name__)
 
 
-class _Body:
-    """Knows whether the request's body was read to its end."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.read = False
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self.read = not message.get("more_body", False)
-        return message
-
-
 class Gateway:
     """ASGI middleware: behind it `request.state` has `call` and, off public paths, `account`."""
 
-    def __init__(
-        self, app: ASGIApp, *, accounts: Accounts, public_paths: frozenset[str], max_body_bytes: int
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, accounts: Accounts, public_paths: frozenset[str]) -> None:
         self._app = app
         self._accounts = accounts
         self._public_paths = public_paths
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, whatever happens."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive)
-        request = Request(scope, body.receive)
+        request = Request(scope, receive)
         call = Call(id=uuid.uuid4().hex, started_s=time.perf_counter())
         request.state.call = call
         try:
             if scope["path"] not in self._public_paths:
                 request.state.account = await self._account(request, call)
-            await self._app(scope, body.receive, send)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
             _log.info("%s: the sender went away", call.id)
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
             reply = error_reply(error, call)
             _log_error(error, call, request, reply.status_code)
-            if not body.read:
-                await discard(request, self._max_body_bytes)
             await reply(scope, receive, send)
 
     async def _account(self, request: Request, call: Call) -> Account:

@@ -11,6 +11,7 @@ import zlib
 import httpx
 import PIL.Image
 import pytest
+import requests
 from http_service import encoded
 
 from server import errors
@@ -278,6 +279,14 @@ def test_a_body_over_the_limit_is_413(serve, chunked):
         )
         assert_error(reply, 413, "Invalid image: the request is larger than 1 MiB")
         assert service.post(headers["x-api-key"], **GOOD).status_code == 200
+
+
+def test_a_refusal_reaches_a_sender_who_is_still_writing(service):
+    url, body = f"{service.url}/v1/face-detailer", bytes(30 * 2**20)
+    with requests.Session() as session:
+        session.trust_env = False
+        for headers, status in [({}, 401), ({"x-api-key": service.new_key()}, 406)]:
+            assert session.post(url, data=body, headers=headers).status_code == status
 
 
 def test_a_declared_length_over_the_limit_is_answered_before_the_body_comes(service):

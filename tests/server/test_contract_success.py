@@ -167,3 +167,5 @@ def test_probes_need_no_key(service):
     health, ready = service.client.get("/health"), service.client.get("/ready")
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+    assert service.client.head("/health").status_code == 200
+    assert service.client.head("/ready").status_code == 200
