@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
+    make_url,
     text,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -143,29 +145,36 @@ def open_database(settings: Settings) -> Engine:
         DatabaseError: it cannot be reached, opened or upgraded.
     """
     try:
-        if settings.database_url is None:
-            # Created here, since SQLite would let every user of the machine read the file.
-            file = settings.make_data_dir() / "accounts.sqlite3"
-            file.touch(mode=0o600)
-            url = f"sqlite:///{file}"
-        else:
-            url = settings.database_url
-        is_sqlite = url.startswith("sqlite")
-        engine = create_engine(
-            url,
-            pool_pre_ping=not is_sqlite,
-            connect_args={"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {},
-        )
-        if is_sqlite:
-            _configure_sqlite(engine)
-        with exclusive(engine) as connection:
-            _upgrade(connection)
+        engine = _create_engine(_address(settings))
+        try:
+            with exclusive(engine) as connection:
+                _upgrade(connection)
+        except BaseException:
+            engine.dispose()
+            raise
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseError(f"The database address cannot be used: {error}") from error
     except DBAPIError as error:
         raise DatabaseError(f"The database cannot be opened: {error.orig}") from error
     except OSError as error:
         raise DatabaseError(f"The data folder cannot be used: {error}") from error
+    return engine
+
+
+def _address(settings: Settings) -> URL:
+    if settings.database_url is not None:
+        return make_url(settings.database_url)
+    # Created here, since SQLite would let every user of the machine read the file.
+    file = settings.make_data_dir() / "accounts.sqlite3"
+    file.touch(mode=0o600)
+    return URL.create("sqlite", database=str(file))
+
+
+def _create_engine(address: URL) -> Engine:
+    if address.get_backend_name() != "sqlite":
+        return create_engine(address, pool_pre_ping=True)
+    engine = create_engine(address, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    _configure_sqlite(engine)
     return engine
 
 
