@@ -1,0 +1,109 @@
+"""Where a face's crop lies in the picture, and how to get from one to the other and back.
+
+Matrices are (2, 3) float64 and map (x, y, 1) in the coordinates of `pipeline.types`: pixel (column
+i, row j) has its centre at (i + 0.5, j + 0.5), so no scale shifts a picture by part of a pixel.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import PassConfig
+from pipeline.types import CropRegion, FaceBox
+
+# Work axes in the picture's axes after k counter-clockwise quarter turns (y points down): rows are
+# the directions of work x and work y.
+_TURNS = (((1, 0), (0, 1)), ((0, 1), (-1, 0)), ((-1, 0), (0, -1)), ((0, -1), (1, 0)))
+
+
+def plan_crop(box: FaceBox, config: PassConfig, quarter_turns: int = 0) -> CropRegion:
+    """The square around a face, centred on it even at the picture's border.
+
+    The work size is the menu's smallest that does not shrink the crop, else its largest: that cap
+    always holds.
+    """
+    side_px = config.crop_factor * max(box.width_px, box.height_px)
+    work_px = next((size for size in config.work_px if size >= side_px), config.work_px[-1])
+    return CropRegion(box.centre_xy, side_px, work_px, quarter_turns)
+
+
+def crop_matrix(region: CropRegion) -> NDArray[np.float64]:
+    """Image pixels → work pixels: centre to the origin, turn, scale, origin to the work centre."""
+    linear = np.array(_TURNS[region.quarter_turns], np.float64) * region.scale
+    offset = region.work_px / 2 - linear @ np.array(region.centre_xy)
+    return np.column_stack([linear, offset])
+
+
+def invert(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix that leads back."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def box_to_crop(box: FaceBox, region: CropRegion) -> FaceBox:
+    """A box in image pixels as a box in the crop's work pixels."""
+    return _transform(box, crop_matrix(region))
+
+
+def box_to_image(box: FaceBox, region: CropRegion) -> FaceBox:
+    """A box in the crop's work pixels as a box in image pixels."""
+    return _transform(box, invert(crop_matrix(region)))
+
+
+def _transform(box: FaceBox, matrix: NDArray[np.float64]) -> FaceBox:
+    corners = np.array([[box.x0, box.y0, 1], [box.x1, box.y1, 1]]) @ matrix.T
+    (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+    return FaceBox(float(x0), float(y0), float(x1), float(y1), box.score)
+
+
+def covered_rows_cols(region: CropRegion, height_px: int, width_px: int) -> tuple[slice, slice]:
+    """The picture's pixels that the region touches, as half-open slices of rows and columns.
+
+    Clipped to the picture; a slice is empty where the region lies beside it.
+    """
+    x, y = region.centre_xy
+    half = region.side_px / 2
+
+    def span(centre: float, size_px: int) -> slice:
+        start = min(max(int(np.floor(centre - half)), 0), size_px)
+        return slice(start, min(max(int(np.ceil(centre + half)), start), size_px))
+
+    return span(y, height_px), span(x, width_px)
+
+
+def grown(box: FaceBox, share: float) -> FaceBox:
+    """The box, each side moved outwards by `share` of the longer one: where a mask may paint."""
+    pad = share * max(box.width_px, box.height_px)
+    return FaceBox(box.x0 - pad, box.y0 - pad, box.x1 + pad, box.y1 + pad, box.score)
+
+
+def regions_overlap(a: FaceBox, b: FaceBox) -> bool:
+    """Whether two half-open boxes share any area."""
+    return a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1
+
+
+def rounds(boxes: Sequence[FaceBox], grow: float) -> list[list[int]]:
+    """Split faces into successive rounds; within one, no two paint regions overlap.
+
+    A face goes into the first round after those of all earlier faces that it overlaps, so of two
+    overlapping faces the later one is always repainted on top.
+
+    Args:
+        boxes: faces in the order in which they are to be repainted.
+        grow: how far paint may reach beyond a box, as a share of its longer side.
+
+    Returns:
+        Indices into `boxes`, ascending in each round; every index once.
+    """
+    paint = [grown(box, grow) for box in boxes]
+    order: list[list[int]] = []
+    round_of: list[int] = []
+    for index, region in enumerate(paint):
+        before = (round_of[i] for i in range(index) if regions_overlap(paint[i], region))
+        turn = max(before, default=-1) + 1
+        round_of.append(turn)
+        if turn == len(order):
+            order.append([])
+        order[turn].append(index)
+    return order
