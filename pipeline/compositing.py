@@ -52,9 +52,9 @@ def cut(image: Image, box: FaceBox, region: CropRegion) -> FaceCrop:
 def match_colour(painted: Image, original: Image, mask: SoftMask) -> Image:
     """The repainted crop without the colour shift that the model's encoding brought.
 
-    Just outside the mask nothing was meant to change, so the difference there is the shift. Its
-    mean in Lab, taken over the middle half of the pixels of each channel (edges and noise lie in
-    the outer quarters), is taken away everywhere.
+    Just outside the mask nothing was meant to change, so the difference there is the shift. It is
+    the mean in Lab over the middle fifth of the ring's pixels, channel by channel: as robust as the
+    median, yet finer than a level. It is taken away everywhere.
 
     Args:
         painted: the crop as the model gave it back, unmasked.
@@ -66,8 +66,8 @@ def match_colour(painted: Image, original: Image, mask: SoftMask) -> Image:
         return painted
     lab = _to_lab(painted.pixels)
     differences = np.sort(lab[ring] - _to_lab(original.pixels)[ring], axis=0)
-    quarter = len(differences) // 4
-    shift = differences[quarter : len(differences) - quarter].mean(axis=0)
+    trimmed = len(differences) * 2 // 5
+    shift = differences[trimmed : len(differences) - trimmed].mean(axis=0)
     if not shift.any():
         return painted
     return Image(_round(cv2.cvtColor(lab - shift, cv2.COLOR_Lab2RGB) * 255))
