@@ -1,0 +1,63 @@
+"""The only assembly: a profile's folder and a device become a warmed-up `FaceDetailer`."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+# Read when the libraries behind the adapters are imported: nothing is fetched or reported while
+# serving, and no bar is drawn for weights that load in a second.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    DO_NOT_TRACK="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+)
+
+import numpy as np
+
+from pipeline.config import read_profile
+from pipeline.detailer import FaceDetailer
+from pipeline.models.esrgan import load_upscaler
+from pipeline.models.sam import load_segmenter
+from pipeline.models.sdxl import load_inpainter
+from pipeline.models.yolo import load_detector
+from pipeline.types import DetailRequest, FaceBox, Image
+
+logger = logging.getLogger(__name__)
+
+
+def load(folder: Path, device: str) -> FaceDetailer:
+    """Read `folder/profile.toml`, load its networks to `device` and run each of them once.
+
+    Args:
+        folder: a profile's folder; see `weights.manifest.profile_folder`.
+        device: as torch names it: "cpu", "cuda:0" …
+
+    Raises:
+        WeightsError: a file is missing or is not what the profile says.
+    """
+    started = time.monotonic()
+    profile = read_profile(folder)
+    detailer = FaceDetailer(
+        profile,
+        detector=load_detector(folder, profile.detector, device),
+        segmenter=load_segmenter(folder, profile.segmenter, device),
+        inpainter=load_inpainter(folder, profile.inpainter, device),
+        upscaler=load_upscaler(folder, profile.upscaler, device),
+    )
+    warm_up(detailer)
+    seconds = time.monotonic() - started
+    logger.info("profile %s is ready on %s after %.1f s", profile.name, device, seconds)
+    return detailer
+
+
+def warm_up(detailer: FaceDetailer) -> None:
+    """Walk a grey picture with a made-up face through every stage: the first request waits for no
+    allocation, compilation or choice of kernels.
+    """
+    image = Image(np.full((256, 256, 3), 128, np.uint8))
+    request = DetailRequest(image, prompt="", denoise=0.4, num_inference_steps=2, upscale=2)
+    detailer.detail_faces(
+        request, [FaceBox(64, 64, 192, 192, 1.0)], lambda _done, _total: None, lambda: False
+    )

@@ -1,0 +1,182 @@
+"""One denoise loop per device, shared by all threads: walks join and leave it at any step.
+
+Every turn takes the walks of one work size that have waited longest, runs one UNet call over their
+rows, padded to a small menu of batch sizes so that compiled graphs see few shapes, and hands each
+walk its own rows back. Faces of one picture, samples of one request and requests of different users
+thus share the device, and a short walk does not wait behind a long one.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from pipeline.errors import Stopped
+from pipeline.stages import OnStep, ShouldStop
+
+
+@dataclass(frozen=True, slots=True)
+class UNetRows:
+    """UNet inputs; N rows of each. `sample`: (N, C, h, w). `timestep`: (N,) float32. `context`:
+    (N, tokens, D). `pooled`: (N, P). `time_ids`: (N, 6).
+    """
+
+    sample: torch.Tensor
+    timestep: torch.Tensor
+    context: torch.Tensor
+    pooled: torch.Tensor
+    time_ids: torch.Tensor
+
+
+class Walk(Protocol):
+    """One job on its way from noise to picture."""
+
+    @property
+    def side(self) -> int:
+        """Latent pixels a side: walks of one side can share a call."""
+
+    @property
+    def row_count(self) -> int:
+        """Rows that each of its steps needs."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken."""
+
+    def rows(self) -> UNetRows:
+        """The inputs of the next step."""
+
+    def advance(self, predicted: torch.Tensor) -> None:
+        """Take the step. `predicted`: (row_count, 4, h, w), the UNet's answer."""
+
+
+Predict = Callable[[UNetRows], torch.Tensor]
+
+
+@dataclass(slots=True)
+class _Rider:
+    walk: Walk
+    on_step: OnStep
+    should_stop: ShouldStop
+    arrived: Future[None] = field(default_factory=Future)
+
+
+class DenoiseLoop:
+    """Runs walks to their end on a thread of its own; safe to call from any number of threads.
+
+    `predict`: the UNet. `batch_sizes`: the menu of row counts, ascending; the last is the most
+    that one call gets.
+    """
+
+    def __init__(self, predict: Predict, batch_sizes: Sequence[int]) -> None:
+        self._predict = predict
+        self._batch_sizes = tuple(batch_sizes)
+        self._waiting: deque[_Rider] = deque()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="denoise-loop", daemon=True)
+        self._thread.start()
+
+    def run(self, walks: Sequence[Walk], on_step: OnStep, should_stop: ShouldStop) -> None:
+        """Walk all to the end.
+
+        Args:
+            walks: any sizes mixed.
+            on_step: called after each step of each walk, from the loop's thread.
+            should_stop: asked before each step, from the loop's thread.
+
+        Raises:
+            Stopped: `should_stop` answered True.
+            Exception: whatever the UNet call of one of the walks raised.
+        """
+        riders = [_Rider(walk, on_step, should_stop) for walk in walks]
+        with self._changed:
+            self._waiting.extend(riders)
+            self._changed.notify()
+        # All are waited for, also after a failure: none may run on behind the caller's back.
+        errors = [rider.arrived.exception() for rider in riders]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._waiting) > 0)
+                riders = self._board()
+            self._turn(riders)
+
+    def _board(self) -> list[_Rider]:
+        """Take the longest waiting walks of one size, as many as one call holds."""
+        side = self._waiting[0].walk.side
+        boarded: list[_Rider] = []
+        left: deque[_Rider] = deque()
+        rows = 0
+        for rider in self._waiting:
+            wanted = rider.walk.row_count
+            fits = not boarded or rows + wanted <= self._batch_sizes[-1]
+            if rider.walk.side == side and fits:
+                boarded.append(rider)
+                rows += wanted
+            else:
+                left.append(rider)
+        self._waiting = left
+        return boarded
+
+    def _turn(self, riders: list[_Rider]) -> None:
+        """One step of each rider; afterwards each waits again, has arrived or has failed."""
+        moving: list[_Rider] = []
+        try:
+            for rider in riders:
+                if rider.should_stop():
+                    rider.arrived.set_exception(Stopped("the work was stopped"))
+                else:
+                    moving.append(rider)
+            if moving:
+                self._step(moving)
+        # The thread serves everyone: whatever one turn raises belongs to its riders, not to it.
+        except BaseException as error:  # noqa: BLE001
+            for rider in riders:
+                if not rider.arrived.done():
+                    rider.arrived.set_exception(error)
+            return
+        with self._changed:
+            for rider in moving:
+                if rider.walk.done:
+                    rider.arrived.set_result(None)
+                else:
+                    self._waiting.append(rider)
+
+    def _step(self, riders: list[_Rider]) -> None:
+        counts = [rider.walk.row_count for rider in riders]
+        predicted = self._predict(
+            _stack([rider.walk.rows() for rider in riders], self._padded(sum(counts)))
+        )
+        for rider, part in zip(riders, torch.split(predicted[: sum(counts)], counts), strict=True):
+            rider.walk.advance(part)
+            rider.on_step()
+
+    def _padded(self, rows: int) -> int:
+        """The smallest size on the menu that holds `rows`; beyond the menu, `rows` itself."""
+        return next((size for size in self._batch_sizes if size >= rows), rows)
+
+
+def _stack(parts: list[UNetRows], padded: int) -> UNetRows:
+    """All rows one after another, the last one repeated up to `padded`."""
+
+    def join(tensors: list[torch.Tensor]) -> torch.Tensor:
+        rows = torch.cat(tensors)
+        missing = padded - len(rows)
+        return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
+
+    return UNetRows(
+        sample=join([part.sample for part in parts]),
+        timestep=join([part.timestep for part in parts]),
+        context=join([part.context for part in parts]),
+        pooled=join([part.pooled for part in parts]),
+        time_ids=join([part.time_ids for part in parts]),
+    )

@@ -1,0 +1,114 @@
+"""Training pairs of the inpainter: clean, damaged and masked latents of face crops, in a ring that is renewed as training goes."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+
+from weights.training import common
+from weights.training.damage import apply_damage, draw_damage
+
+WORK_PX = 256
+# A face that is smaller in its portrait gives a soft crop, and soft targets teach softness.
+SHORTEST_FACE_PX = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """A picture and its largest face: x0, y0, x1, y1 in pixels."""
+
+    rgb: NDArray[np.uint8]
+    box: tuple[float, float, float, float]
+
+
+def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portrait]:
+    """The portraits whose largest face is large enough. `labels`: `faces.json` of `weights.training.teachers`."""
+    faces = json.loads(labels.read_text())
+    portraits = []
+    for file in common.face_files(data, validation=validation):
+        boxes = [tuple(face["box"]) for face in faces.get(file.name, [])]
+        if not boxes:
+            continue
+        box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
+        if max(box[2] - box[0], box[3] - box[1]) >= SHORTEST_FACE_PX:
+            portraits.append(Portrait(common.load_rgb(file), box))
+    return portraits
+
+
+def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A face crop as the pipeline cuts it, jittered: (WORK_PX, WORK_PX, 3) uint8 and the mask to repaint."""
+    x0, y0, x1, y1 = portrait.box
+    side = max(x1 - x0, y1 - y0) * rng.uniform(1.7, 2.5)
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + [
+        rng.gauss(0, 0.03) * side for _ in range(2)
+    ]
+    scale = WORK_PX / side
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    angle = rng.gauss(0, 6.0) if rng.random() < 0.5 else 0.0
+    turn = cv2.getRotationMatrix2D(tuple(centre), angle, scale)
+    turn[:, 2] += WORK_PX / 2 - centre
+    if mirror < 0:
+        turn[0] = -turn[0]
+        turn[0, 2] += WORK_PX - 1
+    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    source = portrait.rgb if scale > 0.75 else cv2.GaussianBlur(portrait.rgb, (0, 0), 0.4 / scale)
+    pixels = cv2.warpAffine(
+        source, turn, (WORK_PX, WORK_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    middle = turn @ np.array([(x0 + x1) / 2, (y0 + y1) / 2, 1.0])
+    grown = rng.uniform(1.0, 1.35)
+    axes = ((x1 - x0) / 2 * scale * grown, (y1 - y0) / 2 * scale * grown)
+    mask = np.zeros((WORK_PX, WORK_PX), np.uint8)
+    cv2.ellipse(mask, (tuple(middle), (2 * axes[0], 2 * axes[1]), -angle * mirror), 1, -1)
+    return pixels, mask.astype(bool)
+
+
+class PairRing:
+    """Up to `size` pairs on the CPU, fp32: the oldest make room for new ones.
+
+    `clean`, `damaged`, `masked`: (size, 4, 32, 32) scaled latents; `mask`: (size, 1, 32, 32) in {0, 1}.
+    """
+
+    def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
+        self._vae = vae
+        self._portraits = portraits
+        self._rng = random.Random(seed)
+        self._noise = np.random.default_rng(seed)
+        side = WORK_PX // 8
+        self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
+        self.mask = torch.zeros(size, 1, side, side)
+        self._size = size
+        self.made = 0
+
+    def __len__(self) -> int:
+        return min(self.made, self._size)
+
+    @torch.inference_mode()
+    def make(self, count: int) -> None:
+        """Cut, damage and encode `count` new pairs."""
+        rows: list[torch.Tensor] = []
+        masks = []
+        for _ in range(count):
+            clean, mask = crop(self._rng.choice(self._portraits), self._rng)
+            damaged = apply_damage(clean, draw_damage(self._rng), self._noise)
+            hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
+            rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
+            masks.append(torch.from_numpy(mask))
+        pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
+        latents = self._vae.encode(pixels).latent_dist.mean.cpu() * self._vae.config.scaling_factor
+        places = torch.arange(self.made, self.made + count) % self._size
+        self.clean[places], self.damaged[places], self.masked[places] = (
+            latents[0::3],
+            latents[1::3],
+            latents[2::3],
+        )
+        self.mask[places] = torch.nn.functional.interpolate(
+            torch.stack(masks)[:, None].float(), scale_factor=1 / 8
+        )
+        self.made += count
