@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parent
 PICTURE = FOLDER / "astronaut-damaged.jpg"
 # The console script of the environment that runs this file.
 FACE_DETAILER = Path(sys.executable).parent / "face-detailer"
-READY_S = 120
+READY_S = 300
 STOP_S = 30
 LOG_TAIL_LINES = 40
 CREDITS = "10"
@@ -146,8 +146,8 @@ def side_by_side(before: Image.Image, after: Image.Image) -> Image.Image:
     factor = after.width / before.width
     left, top, right, bottom = (round(edge * factor) for edge in FACE_BOX)
     panels = (
-        panel(before, f"input, {before.width} × {before.height}"),
-        panel(after, f"result, {after.width} × {after.height}"),
+        panel(before, f"input, {before.width} x {before.height} px"),
+        panel(after, f"result, {after.width} x {after.height} px"),
         panel(before.crop(FACE_BOX), "input, the face"),
         panel(after.crop((left, top, right, bottom)), "result, the face"),
     )
