@@ -7,7 +7,6 @@ import torch
 from pipeline.models.batching import UNetRows
 from pipeline.models.schedule import Schedule
 
-
 # Picture pixels per latent pixel, in every VAE of SDXL's layout.
 VAE_FACTOR = 8
 
