@@ -9,6 +9,7 @@ import argparse
 import base64
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,6 +78,13 @@ def wait_until_ready(base: str, server: subprocess.Popen[bytes]) -> None:
     raise DemoError(f"the server was not ready within {READY_S} s")
 
 
+def print_tail(log: Path) -> None:
+    """The end of the server's log, without our own asking for `/ready`."""
+    lines = log.read_text(errors="replace").splitlines()
+    telling = [line for line in lines if "/ready" not in line]
+    print("The end of the server's log:", *telling[-LOG_TAIL_LINES:], sep="\n", file=sys.stderr)
+
+
 @contextmanager
 def running_server(data_dir: Path) -> Iterator[tuple[str, str]]:
     """Serve the tiny profile; yields the base URL and a key. Stops the server whatever happens."""
@@ -94,8 +102,7 @@ def running_server(data_dir: Path) -> Iterator[tuple[str, str]]:
             wait_until_ready(base, server)
             yield base, key
         except BaseException:
-            tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-            print("The end of the server's log:", *tail, sep="\n", file=sys.stderr)
+            print_tail(log)
             raise
         finally:
             server.terminate()
@@ -189,6 +196,8 @@ def main() -> None:
     """The command; exit code 1 with a sentence where something failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the pictures")
+    # A terminated demo, too, leaves no server behind: SystemExit passes through every `finally`.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     # Loopback needs no proxy, whatever the environment says.
     os.environ["NO_PROXY"] = "127.0.0.1"
     try:
