@@ -79,17 +79,18 @@ def paste(image: Image, painted: Image, crop: FaceCrop, mask: SoftMask) -> Image
 
 
 def paste_all(image: Image, repaints: Sequence[Repaint]) -> Image:
-    """A new picture with the repainted faces laid in, in order.
+    """A new picture with the repainted faces laid in, the later on top where masks overlap.
 
-    Pixels where a face's mask, brought to the picture's frame, is 0 keep their bytes.
+    Every crop was cut from `image`. Pixels where a face's mask, brought to the picture's frame, is
+    0 keep their bytes.
     """
     pixels = image.pixels.copy()
     for repaint in repaints:
-        _lay_in(pixels, repaint)
+        _lay_in(pixels, image, repaint)
     return Image(pixels)
 
 
-def _lay_in(pixels: NDArray[np.uint8], repaint: Repaint) -> None:
+def _lay_in(pixels: NDArray[np.uint8], original: Image, repaint: Repaint) -> None:
     region = repaint.crop.region
     mask = np.rot90(repaint.mask.pixels, -region.quarter_turns)
     rows, columns = _axes(region, *pixels.shape[:2])
@@ -104,8 +105,9 @@ def _lay_in(pixels: NDArray[np.uint8], repaint: Repaint) -> None:
     change = repaint.painted.pixels.astype(np.float32) - repaint.crop.image.pixels
     change = np.rot90(change, -region.quarter_turns)
     change = resample(rows.back(row_span), change, columns.back(column_span))
-    old = pixels[row_span, column_span]
-    pixels[row_span, column_span] = _round(old + share[top:bottom, left:right, None] * change)
+    new = original.pixels[row_span, column_span] + change
+    old = pixels[row_span, column_span].astype(np.float32)
+    pixels[row_span, column_span] = _round(old + share[top:bottom, left:right, None] * (new - old))
 
 
 def _axes(region: CropRegion, height_px: int, width_px: int) -> tuple[Axis, Axis]:

@@ -159,9 +159,9 @@ def test_an_enlarged_crop_leaves_the_old_noise_behind(side_px, least_db):
     assert psnr(result[middle], ASTRONAUT[middle]) > least_db
 
 
-@pytest.mark.parametrize(("side_px", "most"), [(64, 0.4), (128, 0.7), (200, 1.0), (254, 1.6)])
+@pytest.mark.parametrize(("side_px", "most"), [(64, 0.4), (128, 0.7), (200, 1.0), (256, 2.0)])
 def test_the_models_own_noise_is_not_amplified_much(side_px, most):
-    region = region_of(side_px)
+    region = CropRegion((223.5, 113.5), side_px, 256)
     crop = cut(Image(ASTRONAUT), FACE, region)
     noise = np.random.default_rng(0).normal(0, 5, crop.image.pixels.shape)
     painted = Image(np.clip(crop.image.pixels + noise + 0.5, 0, 255).astype(np.uint8))
@@ -205,6 +205,39 @@ def test_many_faces_are_pasted_in_order():
     one_by_one = paste(image, repaints[0].painted, repaints[0].crop, full)
     one_by_one = paste(one_by_one, repaints[1].painted, repaints[1].crop, full)
     assert np.array_equal(result, one_by_one.pixels)
+
+
+def test_of_overlapping_faces_the_later_lies_on_top():
+    image = Image(np.full((64, 64, 3), 100, np.uint8))
+    full = SoftMask(np.ones((16, 16), np.float32))
+    repaints = []
+    for x, level in ((28, 110), (36, 130)):
+        crop = cut(image, FaceBox(x - 4, 28, x + 4, 36, 1.0), CropRegion((x, 32), 16, 16))
+        repaints.append(Repaint(crop, Image(np.full((16, 16, 3), level, np.uint8)), full))
+    row = paste_all(image, repaints).pixels[32, :, 0]
+    assert row.tolist() == [100] * 20 + [110] * 8 + [130] * 16 + [100] * 20
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_the_mask_is_turned_with_its_crop(turns):
+    image = Image(ASTRONAUT)
+    region = CropRegion((200, 128), 64, 64, turns)
+    crop = cut(image, FaceBox(180, 100, 220, 150, 1.0), region)
+    mask = np.zeros((64, 64), np.float32)
+    mask[:20, :32] = 1
+    painted = Image(255 - crop.image.pixels)
+    changed = (paste(image, painted, crop, SoftMask(mask)).pixels != ASTRONAUT).any(axis=2)
+    assert np.array_equal(np.rot90(changed[96:160, 168:232], turns), mask > 0)
+
+
+def test_what_is_painted_beyond_the_picture_does_not_reach_its_border():
+    image = Image(np.full((64, 64, 3), 100, np.uint8))
+    crop = cut(image, FaceBox(0, 20, 20, 40, 1.0), CropRegion((0, 32), 40, 64))
+    painted = np.full((64, 64, 3), 140, np.uint8)
+    painted[:, :32] = 255
+    full = SoftMask(np.ones((64, 64), np.float32))
+    result = paste(image, Image(painted), crop, full).pixels[16:48, :16]
+    assert np.abs(result.astype(int) - 140).max() <= 1
 
 
 def astronaut_crop() -> FaceCrop:

@@ -109,7 +109,9 @@ def test_covered_pixels_are_those_that_the_square_touches(region, height, width)
 
 def test_boxes_that_only_touch_do_not_overlap():
     left, right = FaceBox(0, 0, 10, 10, 1), FaceBox(10, 0, 20, 10, 1)
-    assert not regions_overlap(left, right)
+    below = FaceBox(0, 10, 10, 20, 1)
+    assert not any(regions_overlap(a, b) for a, b in ((left, right), (right, left)))
+    assert not any(regions_overlap(a, b) for a, b in ((left, below), (below, left)))
     assert regions_overlap(grown(left, 0.01), right)
 
 

@@ -248,6 +248,15 @@ def test_a_grey_profile_is_applied():
     assert np.abs(pixels[0, 0].astype(int) - 188).max() <= 2
 
 
+def test_an_rgb_profile_serves_grey_pictures_too():
+    """The same half of the light, by an RGB profile whose curve is a line."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    curve = profile.index(b"para")
+    profile[curve + 8 : curve + 16] = struct.pack(">HHi", 0, 0, 65536)  # gamma 1.0
+    data = file_of(PIL.Image.new("L", (4, 4), 128), "PNG", icc_profile=bytes(profile))
+    assert np.abs(read(data).image.pixels[0, 0].astype(int) - 188).max() <= 1
+
+
 @pytest.mark.parametrize("profile", [b"junk", b"\0" * 200, wide_profile()[:150]])
 def test_a_broken_profile_is_ignored(profile):
     data = file_of(PIL.Image.fromarray(photograph()), "PNG", icc_profile=profile)
@@ -404,3 +413,4 @@ def test_resize_alpha_is_smooth_and_keeps_flat_parts():
     assert np.all(large[:, :10] == 0)
     assert np.all(large[:, 22:] == 255)
     assert np.array_equal(large, 255 - large[:, ::-1])
+    assert 0 < large[8, 15] < 128 < large[8, 16] < 255
