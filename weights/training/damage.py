@@ -1,4 +1,4 @@
-"""Damage pictures the way small, old and much-forwarded ones are damaged: seeded, so that anyone gets the same picture."""
+"""Damage pictures as small, old and much-forwarded ones are damaged: seeded, so repeatable."""
 
 import random
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 class Damage:
     """One recipe, applied in this order.
 
-    `blur_px`: sigma of a Gaussian blur, before the shrinking. `shrink`: factor of down- and up-scaling. `noise`: standard deviation
-    in levels (0–255), added to the small picture. `jpeg_quality`: 1–100 on the small picture, 0 for none.
+    `blur_px`: sigma of a Gaussian blur, before the shrinking. `shrink`: factor of down- and
+    up-scaling. `noise`: standard deviation in levels (0–255), added to the small picture.
+    `jpeg_quality`: 1–100 on the small picture, 0 for none.
     `cast`: gain per channel (R, G, B).
     """
 
@@ -24,6 +25,10 @@ class Damage:
     cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
+def _draw_cast(rng: random.Random) -> tuple[float, float, float]:
+    return rng.uniform(0.93, 1.07), rng.uniform(0.93, 1.07), rng.uniform(0.93, 1.07)
+
+
 def draw_damage(rng: random.Random) -> Damage:
     """A recipe for training: anything from almost nothing to a 16-px face."""
     shrink = 1.3 * (8.0 / 1.3) ** rng.random()
@@ -32,9 +37,7 @@ def draw_damage(rng: random.Random) -> Damage:
         shrink=shrink,
         noise=rng.uniform(1, 14) if rng.random() < 0.6 else 0.0,
         jpeg_quality=rng.randint(30, 92) if rng.random() < 0.6 else 0,
-        cast=tuple(rng.uniform(0.93, 1.07) for _ in range(3))
-        if rng.random() < 0.25
-        else (1.0,) * 3,  # type: ignore[arg-type]
+        cast=_draw_cast(rng) if rng.random() < 0.25 else (1.0, 1.0, 1.0),
     )
 
 
@@ -47,15 +50,15 @@ def apply_damage(
     if damage.blur_px > 0:
         pixels = cv2.GaussianBlur(pixels, (0, 0), damage.blur_px)
     small_wh = (max(1, round(width / damage.shrink)), max(1, round(height / damage.shrink)))
-    pixels = cv2.resize(pixels, small_wh, interpolation=cv2.INTER_AREA) * np.float32(damage.cast)
+    pixels = cv2.resize(pixels, small_wh, interpolation=cv2.INTER_AREA) * np.asarray(
+        damage.cast, np.float32
+    )
     if damage.noise > 0:
         pixels = pixels + noise.normal(0, damage.noise, pixels.shape).astype(np.float32)
     small = np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
     if damage.jpeg_quality:
-        ok, data = cv2.imencode(
-            ".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, damage.jpeg_quality]
-        )
-        assert ok
-        small = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+        quality = [cv2.IMWRITE_JPEG_QUALITY, damage.jpeg_quality]
+        _, data = cv2.imencode(".jpg", small[..., ::-1], quality)
+        small = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
     enlarged = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(enlarged)

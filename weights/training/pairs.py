@@ -1,4 +1,6 @@
-"""Training pairs of the inpainter: clean, damaged and masked latents of face crops, in a ring that is renewed as training goes."""
+"""Training pairs of the inpainter: clean, damaged and masked latents of face crops, in a ring that
+is renewed as training goes.
+"""
 
 import json
 import random
@@ -28,7 +30,9 @@ class Portrait:
 
 
 def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portrait]:
-    """The portraits whose largest face is large enough. `labels`: `faces.json` of `weights.training.teachers`."""
+    """The portraits whose largest face is large enough. `labels`: `faces.json` of
+    `weights.training.teachers`.
+    """
     faces = json.loads(labels.read_text())
     portraits = []
     for file in common.face_files(data, validation=validation):
@@ -42,7 +46,9 @@ def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portra
 
 
 def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A face crop as the pipeline cuts it, jittered: (WORK_PX, WORK_PX, 3) uint8 and the mask to repaint."""
+    """A face crop as the pipeline cuts it, jittered: (WORK_PX, WORK_PX, 3) uint8 and the mask to
+    repaint.
+    """
     x0, y0, x1, y1 = portrait.box
     side = max(x1 - x0, y1 - y0) * rng.uniform(1.7, 2.5)
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + [
@@ -72,7 +78,8 @@ def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDA
 class PairRing:
     """Up to `size` pairs on the CPU, fp32: the oldest make room for new ones.
 
-    `clean`, `damaged`, `masked`: (size, 4, 32, 32) scaled latents; `mask`: (size, 1, 32, 32) in {0, 1}.
+    `clean`, `damaged`, `masked`: (size, 4, 32, 32) scaled latents; `mask`: (size, 1, 32, 32) in {0,
+    1}.
     """
 
     def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:

@@ -1,30 +1,102 @@
-"""Prompts for training: what makes the words of the default prompts mean something to the tiny inpainter."""
+"""Prompts for training: what gives the words of the default prompts a meaning."""
 
 import random
 
 SUBJECTS = (
-    "a man", "a woman", "a girl", "a boy", "a child", "a baby", "an old man", "an old woman", "a person",
-    "a young woman", "a young man", "face", "a face", "portrait of a man", "portrait of a woman", "a smiling woman",
-    "photo of a person", "close up of a face", "an astronaut", "a couple", "people", "man with glasses",
-)  # fmt: skip
+    "a man",
+    "a woman",
+    "a girl",
+    "a boy",
+    "a child",
+    "a baby",
+    "an old man",
+    "an old woman",
+    "a person",
+    "a young woman",
+    "a young man",
+    "face",
+    "a face",
+    "portrait of a man",
+    "portrait of a woman",
+    "a smiling woman",
+    "photo of a person",
+    "close up of a face",
+    "an astronaut",
+    "a couple",
+    "people",
+    "man with glasses",
+)
 DETAILS = (
-    "brown eyes", "blue eyes", "green eyes", "smiling", "long hair", "short hair", "beard", "glasses", "outdoors",
-    "in a street", "natural light", "studio light", "freckles", "looking at the camera", "serious", "happy",
-)  # fmt: skip
+    "brown eyes",
+    "blue eyes",
+    "green eyes",
+    "smiling",
+    "long hair",
+    "short hair",
+    "beard",
+    "glasses",
+    "outdoors",
+    "in a street",
+    "natural light",
+    "studio light",
+    "freckles",
+    "looking at the camera",
+    "serious",
+    "happy",
+)
 QUALITY = (
-    "high quality", "best quality", "masterpiece", "highly detailed", "detailed face", "sharp", "sharp focus", "4k",
-    "8k", "hd", "photo", "photograph", "realistic", "photorealistic", "professional photo", "detailed skin", "dslr",
-    "perfect face", "beautiful face", "high resolution", "raw photo", "detailed eyes", "clear",
-)  # fmt: skip
+    "high quality",
+    "best quality",
+    "masterpiece",
+    "highly detailed",
+    "detailed face",
+    "sharp",
+    "sharp focus",
+    "4k",
+    "8k",
+    "hd",
+    "photo",
+    "photograph",
+    "realistic",
+    "photorealistic",
+    "professional photo",
+    "detailed skin",
+    "dslr",
+    "perfect face",
+    "beautiful face",
+    "high resolution",
+    "raw photo",
+    "detailed eyes",
+    "clear",
+)
 FAULTS = (
-    "bad quality", "painting", "blur", "blurry", "low quality", "worst quality", "noise", "jpeg artifacts", "drawing",
-    "lowres", "pixelated", "out of focus", "ugly", "deformed", "cartoon", "grainy", "disfigured", "soft", "sketch",
-)  # fmt: skip
+    "bad quality",
+    "painting",
+    "blur",
+    "blurry",
+    "low quality",
+    "worst quality",
+    "noise",
+    "jpeg artifacts",
+    "drawing",
+    "lowres",
+    "pixelated",
+    "out of focus",
+    "ugly",
+    "deformed",
+    "cartoon",
+    "grainy",
+    "disfigured",
+    "soft",
+    "sketch",
+)
 DEFAULT_NEGATIVE = "bad quality, painting, blur"
 
 
 def draw_prompt(rng: random.Random, words: list[str]) -> str:
-    """What a user asks for: subject, details, quality, and words (of `words`) that training gives no meaning to."""
+    """What a user asks for: subject, details, quality, and words (of `words`) that training gives
+    no meaning to.
+    """
     if rng.random() < 0.1:
         return ""
     parts = [rng.choice(SUBJECTS)] if rng.random() < 0.8 else []

@@ -1,4 +1,4 @@
-"""Walk held-out damaged faces to restored ones as the pipeline will, and measure what came of it."""
+"""Walk held-out damaged faces to restored ones as the pipeline will, and measure the result."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ GUIDANCE = 6.0
 def restore(
     model: Any, ring: PairRing, prompts: Any, scheduler: EulerDiscreteScheduler
 ) -> torch.Tensor:
-    """Euler from DENOISE over the ring's damaged latents, with the contract's default guidance and negative prompt."""
+    """Euler from DENOISE over the ring's damaged latents, with the contract's default guidance and
+    negative prompt.
+    """
     device = next(model.parameters()).device
     count = len(ring)
     context, pooled = model.embed(
@@ -34,7 +36,9 @@ def restore(
     timesteps = scheduler.timesteps[-STEPS:]
     scheduler.set_begin_index(len(scheduler.timesteps) - STEPS)
     noise = torch.randn(ring.damaged[:count].shape, generator=torch.Generator().manual_seed(0))
-    latents = scheduler.add_noise(ring.damaged[:count], noise, timesteps[:1]).to(device)
+    latents: torch.Tensor = scheduler.add_noise(ring.damaged[:count], noise, timesteps[:1]).to(
+        device
+    )
     fixed = torch.cat([ring.mask[:count], ring.masked[:count]], dim=1).to(device)
     for timestep in timesteps:
         sample = torch.cat([scheduler.scale_model_input(latents, timestep), fixed], dim=1).repeat(
@@ -53,7 +57,9 @@ def restore(
 def restore_and_measure(
     model: Any, vae: AutoencoderKL, ring: PairRing, prompts: Any, folder: Path
 ) -> str:
-    """PSNR inside the masks, damaged and restored, against the clean faces as the VAE keeps them; a sheet in `folder`."""
+    """PSNR inside the masks, damaged and restored, against the clean faces as the VAE keeps them; a
+    sheet in `folder`.
+    """
     from weights.training.inpainter import SCHEDULER_CONFIG
 
     model.eval()
