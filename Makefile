@@ -1,11 +1,11 @@
-# setup, demo, serve, test, check, lock, clean. Needs Python 3.11, make and a package registry; everything else goes
-# into .venv, and uv into build/uv where there is none.
+# setup, demo, picture, serve, test, check, lock, clean. Needs Python 3.11, make and a package registry; everything else
+# goes into .venv, and uv into build/uv where there is none.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := setup
-.PHONY: setup demo serve test check lock clean
+.PHONY: setup demo picture serve test check lock clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 PORT ?= 8000
@@ -36,6 +36,11 @@ $(STAMP): requirements.txt pyproject.toml | $(BIN)/python
 demo: setup
 	$(BIN)/python examples/demo.py --out out
 
+# The README's picture, from a demo run.
+picture: demo
+	$(BIN)/python -c "from PIL import Image; Image.open('out/side-by-side.png').convert('RGB') \
+	    .save('docs/images/before-after.jpg', quality=85, optimize=True)"
+
 serve: setup
 	@mkdir -p "$$FACE_DETAILER_DATA_DIR"; key_file="$$FACE_DETAILER_DATA_DIR/make-serve.key"; \
 	if [ ! -s "$$key_file" ]; then \
@@ -56,11 +61,16 @@ check: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
-# Names no registry: the hashes are what pins.
+# Names no registry: the hashes are what pins. requirements.txt is what people and tests work with. The Dockerfile takes the
+# other two, of the same versions: -runtime is what serves, -build what makes the image.
+COMPILE = $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: | $(filter build/%,$(UV))
-	$(UV) pip compile --quiet pyproject.toml --group dev --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --output-file requirements.txt
+	$(COMPILE) pyproject.toml --group dev --output-file requirements.txt
+	$(COMPILE) pyproject.toml --extra postgres --no-annotate --constraint requirements.txt \
+	    --output-file requirements-runtime.txt
+	$(COMPILE) --group build --no-annotate --constraint requirements.txt --output-file requirements-build.txt
 
 clean:
 	rm -rf .venv build/uv out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
