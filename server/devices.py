@@ -49,9 +49,7 @@ def plan_workers(devices: Literal["auto"] | tuple[str, ...], profile: str) -> Pl
 
 def _cpus() -> int:
     """How many this process may use; where the system cannot tell (macOS), how many there are."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _cuda_devices() -> int:
