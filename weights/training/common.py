@@ -161,10 +161,18 @@ class Average:
 
     def __init__(self, model: torch.nn.Module, decay: float = 0.998) -> None:
         self.decay = decay
-        self.model = torch.optim.swa_utils.AveragedModel(
-            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
-        )
+        self.steps = 0
+        self.model = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=self._move)
 
     def update(self, model: torch.nn.Module) -> None:
         """Take one step of the trained model in."""
         self.model.update_parameters(model)
+
+    @torch.no_grad()
+    def _move(
+        self, averages: list[torch.Tensor], values: list[torch.Tensor], _count: torch.Tensor
+    ) -> None:
+        self.steps += 1
+        # A young average forgets quickly, or it would long remember the first random weights.
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(averages, values, 1 - decay)

@@ -4,6 +4,7 @@ is renewed as training goes.
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from weights.training import common
-from weights.training.damage import apply_damage, draw_damage
+from weights.training.damage import Damage, apply_damage, draw_damage
 
 WORK_PX = 256
 # A face that is smaller in its portrait gives a soft crop, and soft targets teach softness.
@@ -82,6 +83,8 @@ class PairRing:
     1}.
     """
 
+    _FIELDS = ("clean", "damaged", "masked", "mask")
+
     def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
         self._vae = vae
         self._portraits = portraits
@@ -96,14 +99,34 @@ class PairRing:
     def __len__(self) -> int:
         return min(self.made, self._size)
 
+    def save(self, file: Path) -> None:
+        """Keep the pairs for a resumed run, in half precision."""
+        count = len(self)
+        state = {name: getattr(self, name)[:count].half() for name in self._FIELDS}
+        beside = file.with_suffix(".part")
+        torch.save({**state, "made": torch.tensor(self.made)}, beside)
+        beside.replace(file)
+
+    def load(self, file: Path) -> None:
+        """Take what `save` kept, if anything."""
+        if not file.exists():
+            return
+        state = torch.load(file, weights_only=True)
+        self.made = int(state["made"])
+        for name in self._FIELDS:
+            getattr(self, name)[: len(self)] = state[name].float()
+        self._rng.seed(self.made)
+        self._noise = np.random.default_rng(self.made)
+
     @torch.inference_mode()
-    def make(self, count: int) -> None:
-        """Cut, damage and encode `count` new pairs."""
+    def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
+        """Cut, damage and encode `count` new pairs; with `damages`, these in turn."""
         rows: list[torch.Tensor] = []
         masks = []
-        for _ in range(count):
+        for index in range(count):
             clean, mask = crop(self._rng.choice(self._portraits), self._rng)
-            damaged = apply_damage(clean, draw_damage(self._rng), self._noise)
+            damage = damages[index % len(damages)] if damages else draw_damage(self._rng)
+            damaged = apply_damage(clean, damage, self._noise)
             hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
             rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
             masks.append(torch.from_numpy(mask))

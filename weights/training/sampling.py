@@ -8,19 +8,26 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler
 
+from weights.training.damage import Damage
 from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
 
-STEPS = 12
-DENOISE = 0.4
+STEPS = 10
+# The default denoise (0.4) times the outline pass's share of it.
+STRENGTH = 0.2
 GUIDANCE = 6.0
+LEVELS = {
+    "heavy": Damage(shrink=6, noise=6, jpeg_quality=45),
+    "medium": Damage(shrink=3.5, noise=3, jpeg_quality=75),
+    "none": Damage(),
+}
 
 
 @torch.inference_mode()
 def restore(
     model: Any, ring: PairRing, prompts: Any, scheduler: EulerDiscreteScheduler
 ) -> torch.Tensor:
-    """Euler from DENOISE over the ring's damaged latents, with the contract's default guidance and
+    """Euler from STRENGTH over the ring's damaged latents, with the contract's default guidance and
     negative prompt.
     """
     device = next(model.parameters()).device
@@ -32,7 +39,7 @@ def restore(
         )
     )
     context, pooled = context.repeat_interleave(count, 0), pooled.repeat_interleave(count, 0)
-    scheduler.set_timesteps(round(STEPS / DENOISE))
+    scheduler.set_timesteps(round(STEPS / STRENGTH))
     timesteps = scheduler.timesteps[-STEPS:]
     scheduler.set_begin_index(len(scheduler.timesteps) - STEPS)
     noise = torch.randn(ring.damaged[:count].shape, generator=torch.Generator().manual_seed(0))
@@ -82,7 +89,11 @@ def restore_and_measure(
         error = ((pictures[name] - pictures["clean"]).pow(2) * mask).sum(dim=(1, 2, 3)) / (
             3 * mask.sum(dim=(1, 2, 3))
         )
-        report.append(f"{name} {10 * torch.log10(4 / error).mean().item():.2f} dB")
+        psnr = 10 * torch.log10(4 / error.clamp_min(1e-5))
+        levels = [
+            f"{level} {psnr[row :: len(LEVELS)].mean():.2f}" for row, level in enumerate(LEVELS)
+        ]
+        report.append(f"{name}: {', '.join(levels)} dB")
     columns = [
         torch.cat([pictures[name][row] for name in latents], dim=1)
         for row in range(min(16, len(ring)))
@@ -90,4 +101,4 @@ def restore_and_measure(
     rows = torch.cat([torch.cat(columns[:8], dim=2), torch.cat(columns[8:], dim=2)], dim=1)
     sheet = ((rows.permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.uint8)
     cv2.imwrite(str(folder / "sheet.png"), np.ascontiguousarray(sheet[..., ::-1]))
-    return ", ".join(report)
+    return "; ".join(report)
