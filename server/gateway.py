@@ -41,7 +41,9 @@ class Gateway:
             _log.info("%s: the sender went away", call.id)
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
             reply = error_reply(error, call)
-            _log_error(error, call, request, reply.status_code)
+            # Probes ask every few seconds, and /ready's answers say nothing that the engine didn't.
+            level = logging.DEBUG if scope["path"] in self._public_paths else logging.INFO
+            _log_error(error, call, request, reply.status_code, level)
             await reply(scope, receive, send)
 
     async def _account(self, request: Request, call: Call) -> Account:
@@ -61,12 +63,14 @@ def _key(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else scheme
 
 
-def _log_error(error: Exception, call: Call, request: Request, status: int) -> None:
+def _log_error(error: Exception, call: Call, request: Request, status: int, level: int) -> None:
     if isinstance(error, WorkFailed) or not isinstance(error, ServerError):
         _log.error("%s: %s %r failed", call.id, request.method, request.url.path, exc_info=error)
     else:
         text = f"{type(error).__name__} {error}"
-        _log.info("%s: %s %r → %d %s", call.id, request.method, request.url.path, status, text)
+        _log.log(
+            level, "%s: %s %r → %d %s", call.id, request.method, request.url.path, status, text
+        )
 
 
 async def from_http_exception(_request: Request, error: Exception) -> NoReturn:

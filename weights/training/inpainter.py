@@ -91,7 +91,9 @@ class Inpainter(torch.nn.Module):
         torch.nn.init.zeros_(self.unet.conv_out.weight)
 
     def embed(self, ids: torch.Tensor, ids_2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids (N, 77) of both tokenizers → (N, 77, 2·TEXT_WIDTH) and the pooled (N, TEXT_WIDTH), as SDXL does."""
+        """Token ids (N, 77) of both tokenizers → (N, 77, 2·TEXT_WIDTH) and the pooled
+        (N, TEXT_WIDTH), as SDXL does.
+        """
         first = self.text_encoder(ids, output_hidden_states=True)
         second = self.text_encoder_2(ids_2, output_hidden_states=True)
         return torch.cat(
