@@ -1,0 +1,142 @@
+"""docs/api.md says what `server.contract` and `server.replies` do."""
+
+import ast
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from pages import ROOT, code, tables
+
+from server import contract
+from server.contract import FIELDS, MANDATORY, Field
+from server.replies import ERRORS
+from server.settings import ENV_PREFIX
+
+PAGE = ROOT / "docs" / "api.md"
+TABLES = tables(PAGE)
+
+
+def rows_under(*heading: str) -> list[list[str]]:
+    """The rows of all tables whose heading begins with these cells."""
+    found = [table[1:] for table in TABLES if table[0][: len(heading)] == list(heading)]
+    assert found
+    return [row for table in found for row in table]
+
+
+def shown_type(field: Field) -> str:
+    return "picture" if field.kind == "image" else field.kind
+
+
+def shown_default(field: Field) -> str:
+    if field.required:
+        return "required"
+    if field.default is None:
+        return f"`{ENV_PREFIX}{field.name.upper()}`"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
+    return f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"
+
+
+def shown_range(field: Field) -> str:
+    if field.low is not None and field.high is not None:
+        return f"{field.low:g}–{field.high:g}"
+    if field.choices:
+        return ", ".join(f"`{choice}`" for choice in field.choices)
+    return {"image": "see below", "text": "any text", "int": "any integer", "bool": "true, false"}[
+        field.kind
+    ]
+
+
+def test_every_field_is_listed_with_type_default_and_range() -> None:
+    rows = [(code(row[0]), *row[1:4]) for row in rows_under("field", "type", "default")]
+    assert rows == [
+        (field.name, shown_type(field), shown_default(field), shown_range(field))
+        for field in FIELDS
+    ]
+
+
+def test_aliases_are_named() -> None:
+    text = PAGE.read_text()
+    for field in FIELDS:
+        for alias, choice in (field.aliases or {}).items():
+            assert f"`{alias}` is taken as `{choice}`" in text
+
+
+def general(text: str) -> str:
+    """A text with what belongs to one field taken out of it."""
+    text = re.sub(r"between \S+ and \S+$", "between A and B", text)
+    text = re.sub(r"Invalid \S+\. Allowed values are .*", "Invalid <name>.", text)
+    return text.replace("{}", "<why>")
+
+
+def test_every_error_is_listed_with_its_status() -> None:
+    shown = {(int(row[0]), general(code(row[1]))) for row in rows_under("status", "text", "when")}
+    parameter = next(field for field in FIELDS if field.low is not None)
+    choice = next(field for field in FIELDS if field.choices)
+    name = "<name>"
+    wanted = {
+        (400, contract.NOT_A_NUMBER),
+        (400, contract.not_whole(name)),
+        (400, general(contract.out_of_range(parameter)).replace(parameter.name, name)),
+        (400, general(contract.not_allowed(choice))),
+        (400, contract.not_boolean(name)),
+        (400, contract.not_text(name)),
+        *((400, text) for text in MANDATORY.values()),
+        *((400, text) for text in raised_texts(ROOT / "server", {"BadParameter"})),
+        *((row.status, general(row.text)) for row in ERRORS.values() if row.text != "{}"),
+    }
+    # The one that is not JSON has a page for a text.
+    wanted = {(status, text if status != 405 else "an HTML page") for status, text in wanted}
+    assert shown == wanted
+
+
+def raised_texts(folder: Path, names: set[str]) -> set[str]:
+    """The sentences that code below `folder` raises these exceptions with; inserts as `…`."""
+    return {
+        "".join(part.value if isinstance(part, ast.Constant) else "…" for part in parts)
+        for file in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+        for argument in node.args
+        for literal in ast.walk(argument)
+        if (parts := _parts(literal))
+    }
+
+
+def _parts(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.JoinedStr):
+        return node.values
+    return [node] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def test_every_reason_to_refuse_a_picture_is_listed() -> None:
+    shown = "\n".join(code(row[1]) for row in rows_under("status", "why"))
+    texts = raised_texts(ROOT / "server", {"BadImage", "TooLarge"}) | raised_texts(
+        ROOT / "pipeline", {"InvalidImage", "ImageTooLarge"}
+    )
+    assert len(texts) > 10
+    for text in texts:
+        for fragment in text.split("…"):
+            assert fragment.strip() in shown, text
+
+
+@pytest.mark.parametrize(
+    ("fields", "groups"),
+    [({"denoise": 0}, {"every reply", "pictures"}), ({"denoise": 2}, {"every reply"})],
+)
+def test_replies_carry_the_headers_that_are_listed(
+    server_url: str, shell: dict[str, str], folder: Path, fields: dict[str, int], groups: set[str]
+) -> None:
+    picture = (folder / "examples" / "astronaut-damaged.jpg").read_bytes()
+    reply = httpx.post(
+        f"{server_url}{contract.PATH}",
+        headers={contract.KEY_HEADER: shell["KEY"]},
+        files={"image": picture},
+        data={"prompt": "", **fields},
+        trust_env=False,
+        timeout=60,
+    )
+    listed = {code(row[0]).lower() for row in rows_under("header", "on") if row[1] in groups}
+    own = {name.lower() for name in reply.headers if name.lower().startswith("x-")}
+    assert own == listed

@@ -1,0 +1,79 @@
+"""Links lead somewhere, and commands that are shown exist."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from pages import PAGES, ROOT, blocks, name_of, shell_lines
+
+from server.cli import app
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PROGRAM = re.compile(r"(\.venv/bin/)?face-detailer")
+_MAKE = re.compile(r"\bmake ([a-z]+)\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = [target.partition("#")[0] for target in _LINK.findall(page.read_text())]
+    files = [target for target in targets if not target.startswith(("http://", "https://"))]
+    assert [file for file in files if file and not (page.parent / file).exists()] == []
+
+
+def shown_targets() -> set[str]:
+    """Behind `make`, in shell blocks and in inline code."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    inline = re.findall(r"`(make [^`\n]+)`", text)
+    shell = [" ".join(words) for page in PAGES for words in shell_lines(page)]
+    return {target for line in inline + shell for target in _MAKE.findall(line)}
+
+
+def test_make_has_every_target_that_is_shown() -> None:
+    targets = shown_targets()
+    assert {"demo", "test", "serve", "setup"} <= targets
+    # A dry run, which fails where there is no rule.
+    command = ["make", "--dry-run", *sorted(targets)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def shown_commands() -> list[list[str]]:
+    """What stands behind `face-detailer` in any shell block."""
+    found = []
+    for page in PAGES:
+        for words in shell_lines(page):
+            programs = [i for i, word in enumerate(words) if _PROGRAM.fullmatch(word)]
+            if programs:
+                found.append(words[programs[0] + 1 :])
+    return found
+
+
+def check(words: list[str]) -> None:
+    """Raise where the command line does not take these words."""
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    command.make_context(command.name, rest)
+
+
+@pytest.mark.parametrize("words", shown_commands(), ids=" ".join)
+def test_face_detailer_takes_what_is_shown(words: list[str]) -> None:
+    check(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["serves"], ["serve", "--prot", "1"], ["detail", "a.jpg"]], ids=" ".join
+)
+def test_a_wrong_command_would_be_noticed(words: list[str]) -> None:
+    with pytest.raises(Exception, match=r"serves|No such option|Missing"):
+        check(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_that_is_shown_compiles(page: Path) -> None:
+    for text in blocks(page, "python"):
+        compile(text, name_of(page), "exec")
