@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.detailer import FaceDetailer
 from rich.console import Console
 from rich.progress import Progress
 
+from pipeline.detailer import FaceDetailer
 from pipeline.errors import InvalidImage, Stopped, WeightsError
 from pipeline.images import decode, encode
 from pipeline.types import DetailRequest, DetailResult
