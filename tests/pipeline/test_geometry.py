@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import PassConfig
@@ -76,6 +76,7 @@ def test_turns_are_counter_clockwise(turns, right_becomes):
     assert tuple(linear @ (1, 0)) == right_becomes
 
 
+@settings(deadline=None)
 @given(region=regions, x=st.floats(-100, 4000), y=st.floats(-100, 4000))
 def test_invert_leads_back(region, x, y):
     matrix = crop_matrix(region)
@@ -83,6 +84,7 @@ def test_invert_leads_back(region, x, y):
     assert at(invert(matrix), *there) == pytest.approx([x, y], abs=1e-6)
 
 
+@settings(deadline=None)
 @given(box=boxes(), region=regions)
 def test_boxes_go_there_and_back(box, region):
     there = box_to_crop(box, region)
@@ -96,6 +98,7 @@ def test_boxes_go_there_and_back(box, region):
     )
 
 
+@settings(deadline=None)
 @given(region=regions, height=st.integers(1, 3000), width=st.integers(1, 3000))
 def test_covered_pixels_are_those_that_the_square_touches(region, height, width):
     spans = covered_rows_cols(region, height, width)
@@ -124,6 +127,7 @@ def test_overlapping_faces_go_in_successive_rounds():
     assert rounds([], grow=0.1) == []
 
 
+@settings(deadline=None)
 @given(faces=st.lists(boxes(limit=300.0), max_size=12), grow=st.floats(0, 0.5))
 def test_rounds_keep_every_face_apart_and_in_order(faces, grow):
     order = rounds(faces, grow)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, ImageCms
 
@@ -111,6 +111,7 @@ def test_a_corrupt_png_is_refused():
         read(bytes(data))
 
 
+@settings(deadline=None)
 @given(
     image_format=st.sampled_from(FORMATS),
     places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.masks import clean, ellipse, feather_inside, grow
@@ -28,6 +28,7 @@ def test_the_ellipse_fills_the_box_and_reaches_the_forehead():
     assert ellipse(BOX, 64).pixels.sum() == pytest.approx(np.pi / 4 * 32 * 44, rel=0.02)
 
 
+@settings(deadline=None)
 @given(
     x=st.floats(-10, 70),
     y=st.floats(-10, 70),
@@ -74,6 +75,7 @@ def test_an_implausible_mask_is_refused(mask):
     assert clean(HardMask(mask), BOX) is None
 
 
+@settings(deadline=None)
 @given(mask=st.lists(st.booleans(), min_size=144, max_size=144))
 def test_what_clean_returns_is_one_piece_without_holes(mask):
     box = FaceBox(2, 2, 10, 10, 0.5)
