@@ -132,7 +132,7 @@ def test_a_further_key_shares_the_account_and_a_revoked_one_stays_listed(cli: Cl
         (["credits", "add", "SG_00", "1"], "No key begins with SG_00"),
         (["serve", "--port", "65536"], "FACE_DETAILER_PORT: should be less than or equal to"),
         (["serve", "--device", "gpu"], "FACE_DETAILER_DEVICES: should be auto, or cpu"),
-        (["weights", "list", "huge"], "unknown profile 'huge'"),
+        (["weights", "list", "--profile", "huge"], "unknown profile 'huge'"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(cli: Cli, arguments: list[str], sentence: str) -> None:
