@@ -44,9 +44,10 @@ def server_url(
         url = server.stdout.readline().rpartition(" ")[2].strip()
         try:
             deadline = time.monotonic() + READY_S
-            while httpx.get(f"{url}/ready", trust_env=False).status_code != 200:
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
+            with httpx.Client(trust_env=False) as client:
+                while client.get(f"{url}/ready").status_code != 200:
+                    assert time.monotonic() < deadline, log.read_text()
+                    time.sleep(0.2)
             yield url
         finally:
             server.terminate()
