@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -64,6 +65,25 @@ class _Rider:
     should_stop: ShouldStop
     arrived: Future[None] = field(default_factory=Future)
 
+    def check(self) -> None:
+        """Go on, if anybody still waits."""
+        if self.should_stop():
+            raise Stopped("the work was stopped")
+
+    def advance(self, predicted: torch.Tensor) -> None:
+        """Take the step and tell of it."""
+        self.walk.advance(predicted)
+        self.on_step()
+
+    def attempt(self, action: Callable[[], None]) -> bool:
+        """Whether `action` went well; what it raises ends this rider's journey, and no other's."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001
+            self.arrived.set_exception(error)
+            return False
+        return True
+
 
 class DenoiseLoop:
     """Runs walks to their end on a thread of its own; safe to call from any number of threads.
@@ -90,7 +110,7 @@ class DenoiseLoop:
 
         Raises:
             Stopped: `should_stop` answered True.
-            Exception: whatever the UNet call of one of the walks raised.
+            Exception: whatever the UNet call of one of the walks raised, or a callback.
         """
         riders = [_Rider(walk, on_step, should_stop) for walk in walks]
         with self._changed:
@@ -129,36 +149,33 @@ class DenoiseLoop:
 
     def _turn(self, riders: list[_Rider]) -> None:
         """One step of each rider; afterwards each waits again, has arrived or has failed."""
-        moving: list[_Rider] = []
-        try:
-            for rider in riders:
-                if rider.should_stop():
-                    rider.arrived.set_exception(Stopped("the work was stopped"))
-                else:
-                    moving.append(rider)
-            if moving:
-                self._step(moving)
-        # The thread serves everyone: whatever one turn raises belongs to its riders, not to it.
-        except BaseException as error:  # noqa: BLE001
-            for rider in riders:
-                if not rider.arrived.done():
-                    rider.arrived.set_exception(error)
+        moving = [rider for rider in riders if rider.attempt(rider.check)]
+        if not moving:
             return
-        with self._changed:
+        try:
+            parts = self._predict_all([rider.walk for rider in moving])
+        # The thread serves everyone: whatever a call raises belongs to its riders, not to it.
+        except Exception as error:  # noqa: BLE001
             for rider in moving:
+                rider.arrived.set_exception(error)
+            return
+        stepped = [
+            rider
+            for rider, part in zip(moving, parts, strict=True)
+            if rider.attempt(partial(rider.advance, part))
+        ]
+        with self._changed:
+            for rider in stepped:
                 if rider.walk.done:
                     rider.arrived.set_result(None)
                 else:
                     self._waiting.append(rider)
 
-    def _step(self, riders: list[_Rider]) -> None:
-        counts = [rider.walk.row_count for rider in riders]
-        predicted = self._predict(
-            _stack([rider.walk.rows() for rider in riders], self._padded(sum(counts)))
-        )
-        for rider, part in zip(riders, torch.split(predicted[: sum(counts)], counts), strict=True):
-            rider.walk.advance(part)
-            rider.on_step()
+    def _predict_all(self, walks: list[Walk]) -> Sequence[torch.Tensor]:
+        """One UNet call: each walk's own rows of the answer."""
+        counts = [walk.row_count for walk in walks]
+        rows = _stack([walk.rows() for walk in walks], self._padded(sum(counts)))
+        return torch.split(self._predict(rows)[: sum(counts)], counts)
 
     def _padded(self, rows: int) -> int:
         """The smallest size on the menu that holds `rows`; beyond the menu, `rows` itself."""

@@ -203,6 +203,7 @@ def load_inpainter(folder: Path, config: InpainterConfig, device: str) -> SdxlIn
         ]
         unet = network(UNet2DConditionModel, "unet").to(memory_format=torch.channels_last)
         vae = network(AutoencoderKL, "vae").to(memory_format=torch.channels_last)
-    except (OSError, ValueError, RuntimeError) as error:
+    # tokenizers raises bare Exceptions, and each other library its own.
+    except Exception as error:
         raise WeightsError(f"the inpainter of {folder.name} cannot be loaded: {error}") from error
     return SdxlInpainter(unet, vae, TextEncoders(tokenizers, encoders), scheduler_config, config)

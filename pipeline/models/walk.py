@@ -37,10 +37,10 @@ class Canvas:
 class DenoiseWalk:
     """Differential diffusion of one job (Levin and Fried, arXiv 2306.00950).
 
-    At step i of n the model paints where the mask is at least (n − i) / n: soft edges join late
-    and so stay near the picture. Everywhere else the latents are the picture's own, at that step's
-    noise. A UNet of nine channels knows the mask and needs no such help where it is hard: there
-    the walk is that of diffusers' inpainting pipeline.
+    What the model paints in the i-th of n steps stays where the mask is at least (n − i) / n, and
+    in the last step 1 / n: soft edges join late and so stay near the picture. Everywhere else the
+    latents are the picture's own, at that step's noise. A UNet of nine channels knows the mask and
+    needs no such help where it is hard: there the walk is that of diffusers' inpainting pipeline.
     """
 
     def __init__(

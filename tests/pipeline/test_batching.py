@@ -1,0 +1,214 @@
+"""The denoise loop under several threads: who rides with whom changes nothing but the time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from pipeline.errors import Stopped
+from pipeline.models.batching import DenoiseLoop, UNetRows
+from pipeline.models.schedule import make_schedule
+from pipeline.models.walk import Canvas, Conditioning, DenoiseWalk
+
+# Batches of other sizes round differently in the last bits; latents are of the order of 1.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A walk in short: its own size, steps, strength, guidance and seed."""
+
+    side: int = 8
+    steps: int = 4
+    strength: float = 0.5
+    guidance: float = 6.0
+    seed: int = 0
+    tokens_width: int = 32
+
+
+PLANS = [
+    Plan(),
+    Plan(steps=7, guidance=9.5, seed=1),
+    Plan(side=16, steps=3, strength=1.0, seed=2),
+    Plan(steps=1, guidance=1.0, seed=3),
+    Plan(side=16, steps=5, guidance=5.0, strength=0.13, seed=4),
+    Plan(steps=5, seed=5),
+    Plan(side=24, steps=2, seed=6),
+]
+
+
+@pytest.fixture(scope="module")
+def predict(detailer):
+    return detailer._inpainter._predict
+
+
+@pytest.fixture(scope="module")
+def make_walk(scheduler_config):
+    def make(plan: Plan) -> DenoiseWalk:
+        generator = torch.Generator().manual_seed(plan.seed)
+
+        def draw(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        picture, hidden, noise = (draw(1, 4, plan.side, plan.side) for _ in range(3))
+        mask = draw(1, 1, plan.side, plan.side).sigmoid().round(decimals=1)
+        texts = [Conditioning(draw(1, 77, plan.tokens_width), draw(1, 16)) for _ in range(2)]
+        schedule = make_schedule(scheduler_config, "euler", plan.steps, plan.strength, "all")
+        canvas = Canvas(picture, mask, hidden, noise)
+        return DenoiseWalk(canvas, schedule, *texts, plan.guidance, pure_noise=False)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def alone(predict, make_walk) -> dict[Plan, torch.Tensor]:
+    """What each plan comes to when nobody else rides."""
+    loop = DenoiseLoop(predict, (1, 2, 4, 8))
+    results = {}
+    for plan in PLANS:
+        walk = make_walk(plan)
+        ride(loop, walk)
+        results[plan] = walk.latents
+    return results
+
+
+def ride(loop: DenoiseLoop, *walks: DenoiseWalk) -> None:
+    loop.run(walks, lambda: None, lambda: False)
+
+
+def assert_close(walk: DenoiseWalk, plan: Plan, alone: dict[Plan, torch.Tensor]) -> None:
+    assert walk.done
+    assert (walk.latents - alone[plan]).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("batch_sizes", [(1, 2, 4, 8), (5,), (2,)])
+def test_walks_that_ride_together_end_as_they_do_alone(predict, make_walk, alone, batch_sizes):
+    loop = DenoiseLoop(predict, batch_sizes)
+    walks = [make_walk(plan) for plan in PLANS]
+    ride(loop, *walks)
+    for walk, plan in zip(walks, PLANS, strict=True):
+        assert_close(walk, plan, alone)
+
+
+def test_threads_join_and_leave_at_any_step(predict, make_walk, alone):
+    sizes: list[int] = []
+
+    def counting(rows: UNetRows) -> torch.Tensor:
+        sizes.append(len(rows.timestep))
+        return predict(rows)
+
+    loop = DenoiseLoop(counting, (1, 2, 4, 8))
+
+    together = threading.Barrier(len(PLANS))
+
+    def client(number: int) -> list[tuple[DenoiseWalk, Plan]]:
+        plans = [PLANS[(number + offset) % len(PLANS)] for offset in range(2)]
+        ridden = [(make_walk(plan), plan) for plan in plans]
+        together.wait()
+        ride(loop, *(walk for walk, _ in ridden))
+        return ridden
+
+    with ThreadPoolExecutor(len(PLANS)) as pool:
+        ridden = list(pool.map(client, range(len(PLANS))))
+    for walk, plan in (pair for pairs in ridden for pair in pairs):
+        assert_close(walk, plan, alone)
+    assert set(sizes) <= {1, 2, 4, 8}
+    assert max(sizes) == 8  # two walks of one client need four rows
+
+
+def test_padding_rows_reach_nobody(predict, make_walk, alone):
+    """Rows that only pad are poisoned after the call, as if they had gone wrong."""
+
+    def poisoned(rows: UNetRows) -> torch.Tensor:
+        predicted = predict(rows).clone()
+        assert len(predicted) == 8
+        predicted[2:] = float("nan")
+        return predicted
+
+    walk = make_walk(PLANS[0])
+    ride(DenoiseLoop(poisoned, (8,)), walk)
+    assert_close(walk, PLANS[0], alone)
+
+
+def test_a_call_that_raises_fails_its_riders_and_no_other(predict, make_walk, alone):
+    """Text of another width than the UNet's makes the call itself raise."""
+    loop = DenoiseLoop(predict, (1, 2, 4, 8))
+    wrong = make_walk(Plan(side=16, tokens_width=48))
+    good, later = make_walk(PLANS[1]), make_walk(PLANS[5])
+    with ThreadPoolExecutor(2) as pool:
+        failing, riding = pool.submit(ride, loop, wrong), pool.submit(ride, loop, good)
+        with pytest.raises(RuntimeError, match="48"):
+            failing.result()
+        riding.result()
+    assert_close(good, PLANS[1], alone)
+    ride(loop, later)
+    assert_close(later, PLANS[5], alone)
+
+
+def test_what_a_callback_raises_is_its_own_callers(predict, make_walk, alone):
+    loop = DenoiseLoop(predict, (1, 2, 4, 8))
+    together = threading.Barrier(2)
+
+    def failing() -> None:
+        raise LookupError("nobody listens")
+
+    def ride_with(walk: DenoiseWalk, **callbacks) -> None:
+        together.wait()
+        loop.run([walk], **{"on_step": lambda: None, "should_stop": lambda: False, **callbacks})
+
+    good = make_walk(PLANS[1])
+    for name in ("on_step", "should_stop"):
+        good = make_walk(PLANS[1])
+        with ThreadPoolExecutor(2) as pool:
+            bad = pool.submit(ride_with, make_walk(PLANS[5]), **{name: failing})
+            riding = pool.submit(ride_with, good)
+            with pytest.raises(LookupError, match="nobody listens"):
+                bad.result()
+            riding.result()
+        assert_close(good, PLANS[1], alone)
+
+
+def test_a_stop_ends_one_caller_within_a_step(predict, make_walk, alone):
+    loop = DenoiseLoop(predict, (1, 2, 4, 8))
+    steps, stop = [], threading.Event()
+
+    def count() -> None:
+        steps.append(None)
+        if len(steps) == 3:
+            stop.set()
+
+    other = make_walk(PLANS[1])
+    with ThreadPoolExecutor(2) as pool:
+        stopped = pool.submit(loop.run, [make_walk(Plan(steps=1000))], count, stop.is_set)
+        riding = pool.submit(ride, loop, other)
+        with pytest.raises(Stopped):
+            stopped.result()
+        riding.result()
+    assert len(steps) == 3
+    assert_close(other, PLANS[1], alone)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_a_short_walk_does_not_wait_behind_long_ones(predict, make_walk, side):
+    """Of the calls' own size or of another, with more riders than one call holds."""
+    loop = DenoiseLoop(predict, (1, 2, 4))
+    long = [make_walk(Plan(steps=400, seed=seed)) for seed in range(5)]
+    steps, stop, started = [], threading.Event(), threading.Event()
+
+    def count() -> None:
+        steps.append(None)
+        started.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        riding = pool.submit(loop.run, long, count, stop.is_set)
+        started.wait()
+        before = len(steps)
+        ride(loop, make_walk(Plan(side=side, steps=3)))
+        waited = len(steps) - before
+        stop.set()
+        with pytest.raises(Stopped):
+            riding.result()
+    # Five walks, two at a time: a turn comes round at least every four calls.
+    assert waited <= 3 * 2 * 4

@@ -1,0 +1,71 @@
+"""Which faces count as badly damaged."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.health import BAD_SHARPNESS, BAD_SIDE_PX, is_badly_damaged, sharpness
+from pipeline.types import FaceBox, Image
+from weights.training.damage import Damage, apply_damage
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ASTRONAUT = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut.png")), cv2.COLOR_BGR2RGB)
+FACE = FaceBox(177, 68, 269, 158, 0.9)
+
+
+def damaged(shrink: float, noise: float = 0.0, jpeg_quality: int = 0) -> Image:
+    recipe = Damage(shrink=shrink, noise=noise, jpeg_quality=jpeg_quality)
+    return Image(apply_damage(ASTRONAUT, recipe, np.random.default_rng(0)))
+
+
+def scaled(image: Image, factor: float) -> tuple[Image, FaceBox]:
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    pixels = cv2.resize(image.pixels, None, fx=factor, fy=factor, interpolation=how)
+    corners = (factor * side for side in (FACE.x0, FACE.y0, FACE.x1, FACE.y1))
+    return Image(np.ascontiguousarray(pixels)), FaceBox(*corners, 0.9)
+
+
+def test_the_examples_face_is_sound_and_its_damaged_one_is_bad():
+    bad = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut-damaged.jpg")), cv2.COLOR_BGR2RGB)
+    assert not is_badly_damaged(Image(ASTRONAUT), FACE)
+    assert is_badly_damaged(Image(bad), FACE)
+
+
+@pytest.mark.parametrize("shrink", [4.0, 6.0])
+@pytest.mark.parametrize(("noise", "jpeg_quality"), [(0.0, 0), (8.0, 0), (8.0, 50)])
+def test_a_face_shrunk_four_times_is_bad_also_under_noise(shrink, noise, jpeg_quality):
+    assert is_badly_damaged(damaged(shrink, noise, jpeg_quality), FACE)
+
+
+def test_more_damage_is_less_sharp():
+    measured = [sharpness(damaged(shrink), FACE) for shrink in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)]
+    assert measured == sorted(measured, reverse=True)
+    assert measured[0] > BAD_SHARPNESS > measured[-2]
+
+
+def test_the_pictures_resolution_hides_no_damage_and_makes_none():
+    for factor in (1.3, 2.0, 3.0):
+        assert not is_badly_damaged(*scaled(Image(ASTRONAUT), factor))
+        assert is_badly_damaged(*scaled(damaged(4.0), factor))
+
+
+def test_a_face_of_few_pixels_is_bad_however_sharp():
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    side = BAD_SIDE_PX
+    assert not is_badly_damaged(Image(pixels), FaceBox(0, 0, side + 1, side + 1, 1.0))
+    assert is_badly_damaged(Image(pixels), FaceBox(0, 0, side + 1, side - 1, 1.0))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(-30, -30, 40, 40), (60, 60, 110, 110), (63.9, 0, 110, 64), (10.2, 10.2, 10.4, 60)],
+)
+def test_a_face_at_the_border_or_thinner_than_a_pixel_is_measured(box):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    assert 0 <= sharpness(Image(pixels), FaceBox(*box, 1.0)) < 1
+
+
+def test_a_face_without_any_contrast_is_bad():
+    assert is_badly_damaged(Image(np.full((64, 64, 3), 90, np.uint8)), FaceBox(0, 0, 64, 64, 1.0))
