@@ -41,13 +41,16 @@ def test_make_has_every_target_that_is_shown() -> None:
 
 
 def shown_commands() -> list[list[str]]:
-    """What stands behind `face-detailer` in any shell block."""
+    """What `face-detailer` is given in any shell block."""
     found = []
     for page in PAGES:
         for words in shell_lines(page):
             programs = [i for i, word in enumerate(words) if _PROGRAM.fullmatch(word)]
             if programs:
                 found.append(words[programs[0] + 1 :])
+            elif words[:2] == ["docker", "compose"] and "run" in words:
+                # The image's entry point is the command: what it takes stands behind the service.
+                found.append(words[words.index("weights") + 1 :])
     return found
 
 
