@@ -15,15 +15,16 @@ from pipeline.health import is_badly_damaged
 from pipeline.images import resize_alpha
 from pipeline.prompts import is_skip, split_prompt
 from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
+from pipeline.steps import plan_steps
 from pipeline.types import (
     DetailRequest,
     DetailResult,
     FaceBox,
     FaceCrop,
     FaceOrder,
-    HardMask,
     Image,
     InpaintJob,
+    SoftMask,
 )
 
 OnProgress = Callable[[int, int], None]
@@ -46,16 +47,29 @@ class _Face:
     needs_outline: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A repaint that one pass asks for: a face of one sample, its crop, how much of it is kept."""
+
+    sample: int
+    face: _Face
+    crop: FaceCrop
+    mask: SoftMask
+
+
 @dataclass(slots=True)
 class _Run:
-    """What one call keeps: its request, its clock, its progress."""
+    """What one call keeps: its request, its clock, its progress; and of which samples' faces the
+    model was asked for, and gave, a repaint.
+    """
 
     request: DetailRequest
     on_progress: OnProgress
     should_stop: ShouldStop
     total_steps: int = 0
     done_steps: int = 0
-    kept: int = 0
+    asked: set[tuple[int, _Face]] = field(default_factory=set)
+    painted: set[tuple[int, _Face]] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -139,12 +153,15 @@ class FaceDetailer:
     def _detail(self, run: _Run, boxes: Sequence[FaceBox]) -> DetailResult:
         request = run.request
         faces = self._plan(request, boxes)
-        passes = [request.passes != "detail" and face.needs_outline for face in faces]
-        run.total_steps = request.num_inference_steps * request.samples * (len(faces) + sum(passes))
+        run.total_steps = request.samples * sum(
+            self._steps(request, self.profile.detail)
+            + face.needs_outline * self._steps(request, self.profile.outline)
+            for face in faces
+        )
         pictures = [request.image] * request.samples
         for members in rounds([face.box for face in faces], self._reach()):
             now = [faces[index] for index in members]
-            outlined = [face for index, face in zip(members, now, strict=True) if passes[index]]
+            outlined = [face for face in now if face.needs_outline]
             pictures = self._repaint(run, pictures, outlined, self.profile.outline)
             pictures = self._repaint(run, pictures, now, self.profile.detail)
         with run.stage("upscale"):
@@ -152,8 +169,8 @@ class FaceDetailer:
             alpha = request.alpha
             if alpha is not None and request.upscale > 1:
                 alpha = resize_alpha(alpha, request.upscale)
-        painted = tuple(face.box for face in faces)
-        return DetailResult(images, alpha, painted, run.kept, run.seconds)
+        walked = tuple(face.box for face in faces)
+        return DetailResult(images, alpha, walked, len(run.asked - run.painted), run.seconds)
 
     def _plan(self, request: DetailRequest, boxes: Sequence[FaceBox]) -> list[_Face]:
         """The faces to repaint: none at denoise 0, and none whose prompt says so."""
@@ -166,11 +183,20 @@ class FaceDetailer:
                 box,
                 prompt,
                 negative,
-                needs_outline=request.passes == "both" or is_badly_damaged(request.image, box),
+                needs_outline=request.passes == "both"
+                or (request.passes == "auto" and is_badly_damaged(request.image, box)),
             )
             for box, prompt, negative in zip(boxes, prompts, negatives, strict=True)
             if not is_skip(prompt)
         ]
+
+    def _steps(self, request: DetailRequest, config: PassConfig) -> int:
+        """How many steps one face of one sample takes in a pass."""
+        strength = config.strength * request.denoise
+        if strength == 0:
+            return 0
+        rule = self.profile.inpainter.step_rule
+        return plan_steps(request.num_inference_steps, strength, rule)[1]
 
     def _reach(self) -> float:
         """How far paint may reach beyond a face's box, as a share of its longer side.
@@ -191,44 +217,44 @@ class FaceDetailer:
             distinct = {id(picture): picture for picture in pictures}
             crops = {key: self._cut(picture, faces, config) for key, picture in distinct.items()}
         with run.stage("segment"):
-            hard = {key: self._segment(found, config) for key, found in crops.items()}
-        with run.stage("inpaint"):
-            jobs = [
-                _job(run.request, face, crop, mask, config, sample)
+            soft = {key: self._segment(found, config) for key, found in crops.items()}
+            orders = [
+                _Order(sample, face, crop, mask)
                 for sample, picture in enumerate(pictures)
                 for face, crop, mask in zip(
-                    faces, crops[id(picture)], hard[id(picture)], strict=True
+                    faces, crops[id(picture)], soft[id(picture)], strict=True
                 )
             ]
-            painted = self._inpainter.inpaint(jobs, run.step, run.should_stop)
+        with run.stage("inpaint"):
+            jobs = [_job(run.request, order, strength) for order in orders]
+            answers = self._inpainter.inpaint(jobs, run.step, run.should_stop)
         with run.stage("paste"):
-            results = []
-            for sample, picture in enumerate(pictures):
-                mine = painted[sample * len(faces) : (sample + 1) * len(faces)]
-                repaints = [
-                    _blend(crop, mask, answer, config)
-                    for crop, mask, answer in zip(
-                        crops[id(picture)], hard[id(picture)], mine, strict=True
-                    )
-                    if answer is not None
-                ]
-                run.kept += len(mine) - len(repaints)
-                results.append(paste_all(picture, repaints))
-        return results
+            repaints: list[list[Repaint]] = [[] for _ in pictures]
+            for order, answer in zip(orders, answers, strict=True):
+                run.asked.add((order.sample, order.face))
+                if answer is not None:
+                    run.painted.add((order.sample, order.face))
+                    painted = match_colour(answer, order.crop.image, order.mask)
+                    repaints[order.sample].append(Repaint(order.crop, painted, order.mask))
+            return [
+                paste_all(picture, laid) for picture, laid in zip(pictures, repaints, strict=True)
+            ]
 
     def _cut(self, picture: Image, faces: Sequence[_Face], config: PassConfig) -> list[FaceCrop]:
         return [cut(picture, face.box, plan_crop(face.box, config)) for face in faces]
 
-    def _segment(self, crops: Sequence[FaceCrop], config: PassConfig) -> list[HardMask]:
-        """What may be repainted of each crop: the face, or an ellipse where the model is unsure."""
+    def _segment(self, crops: Sequence[FaceCrop], config: PassConfig) -> list[SoftMask]:
+        """How much of each crop is repainted: the face, or an ellipse where the model is unsure."""
         found = self._segmenter.segment(crops)
-        hard = []
+        soft = []
         for crop, mask in zip(crops, found, strict=True):
             face = masks.clean(mask, crop.box) if mask is not None else None
             if face is None:
                 face = masks.ellipse(crop.box, crop.region.work_px)
-            hard.append(masks.grow(face, config.grow * _longer_side_px(crop.box)))
-        return hard
+            longer_px = max(crop.box.width_px, crop.box.height_px)
+            hard = masks.grow(face, config.grow * longer_px)
+            soft.append(masks.feather_inside(hard, config.feather * longer_px))
+        return soft
 
     def _upscale(self, pictures: Sequence[Image], factor: int) -> tuple[Image, ...]:
         if factor == 1:
@@ -240,32 +266,15 @@ class FaceDetailer:
         return tuple(large[id(picture)] for picture in pictures)
 
 
-def _longer_side_px(box: FaceBox) -> float:
-    return max(box.width_px, box.height_px)
-
-
-def _job(
-    request: DetailRequest,
-    face: _Face,
-    crop: FaceCrop,
-    mask: HardMask,
-    config: PassConfig,
-    sample: int,
-) -> InpaintJob:
-    """The denoise loop's order for one face of one sample."""
+def _job(request: DetailRequest, order: _Order, strength: float) -> InpaintJob:
+    """The order as the denoise loop takes it."""
     return InpaintJob(
-        image=crop.image,
-        mask=masks.feather_inside(mask, config.feather * _longer_side_px(crop.box)),
-        prompt=face.prompt,
-        negative_prompt=face.negative_prompt,
-        seed=(request.seed + sample) % 2**63,
+        image=order.crop.image,
+        mask=order.mask,
+        prompt=order.face.prompt,
+        negative_prompt=order.face.negative_prompt,
+        seed=(request.seed + order.sample) % 2**63,
         steps=request.num_inference_steps,
         guidance_scale=request.guidance_scale,
-        strength=config.strength * request.denoise,
+        strength=strength,
     )
-
-
-def _blend(crop: FaceCrop, mask: HardMask, answer: Image, config: PassConfig) -> Repaint:
-    """The model's answer with the picture's colours, and how much of it is kept where."""
-    soft = masks.feather_inside(mask, config.feather * _longer_side_px(crop.box))
-    return Repaint(crop, match_colour(answer, crop.image, soft), soft)
