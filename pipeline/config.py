@@ -53,12 +53,16 @@ class PassConfig:
 
 @dataclass(frozen=True, slots=True)
 class InpainterConfig:
-    """`folder`: diffusers layout (unet, vae, both text encoders and tokenizers, scheduler)."""
+    """`folder`: diffusers layout (unet, vae, both text encoders and tokenizers, scheduler).
+    `guidance`: the share of the request's guidance beyond 1 that acts, for models that want less
+    of it than SDXL.
+    """
 
     folder: str
     scheduler: SchedulerName
     step_rule: StepRule
     batch_sizes: tuple[int, ...]
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

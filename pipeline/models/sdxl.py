@@ -102,7 +102,7 @@ class SdxlInpainter:
             schedule,
             self._text(job.prompt),
             self._text(job.negative_prompt),
-            job.guidance_scale,
+            1 + self._config.guidance * (job.guidance_scale - 1),
             pure_noise=rule == "diffusers" and job.strength == 1,
         )
 
