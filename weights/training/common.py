@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -156,6 +157,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+Tensors: TypeAlias = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
+
 class Average:
     """An exponential moving average of a model's parameters (decay 0.998), what is exported."""
 
@@ -169,9 +173,7 @@ class Average:
         self.model.update_parameters(model)
 
     @torch.no_grad()
-    def _move(
-        self, averages: list[torch.Tensor], values: list[torch.Tensor], _count: torch.Tensor
-    ) -> None:
+    def _move(self, averages: Tensors, values: Tensors, _count: torch.Tensor | int) -> None:
         self.steps += 1
         # A young average forgets quickly, or it would long remember the first random weights.
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))

@@ -22,7 +22,7 @@ noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusio
 """
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
@@ -31,7 +31,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from weights.training import common
 from weights.training.pairs import WORK_PX, PairRing, load_portraits
 from weights.training.prompts import draw_negative, draw_prompt
-from weights.training.sampling import LEVELS, restore_and_measure
+from weights.training.sampling import LEVELS, measure, restore
 
 TEXT_WIDTH = 16
 UNET_CONFIG: dict[str, Any] = {
@@ -233,7 +233,8 @@ def step_loss(
     error = model(sample, now.to(device), context, pooled) - wanted
     # Starts in much noise have large errors that nobody asks for at the default denoise.
     weight = (0.25 + 0.75 * mask) / (1 + 4 / pull.square())
-    return (weight * (error.square() + 0.15 * error.abs())).mean()
+    loss: torch.Tensor = (weight * (error.square() + 0.15 * error.abs())).mean()
+    return loss
 
 
 def export(model: Inpainter) -> None:
@@ -261,7 +262,8 @@ def main() -> None:
     ring = PairRing(vae, load_portraits(options.data, labels, validation=False), RING, options.seed)
     held_out = PairRing(vae, load_portraits(options.data, labels, validation=True), 24, seed=1)
     held_out.make(24, tuple(LEVELS.values()))
-    model = Inpainter().to(options.device, memory_format=torch.channels_last)
+    # torch's types forget `memory_format`.
+    model: Inpainter = Inpainter().to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.0
     )
@@ -269,6 +271,7 @@ def main() -> None:
     checkpoint = common.Checkpoint(options.work_dir / "last.pt")
     resumed = checkpoint.load(model, optimizer, budget)
     average = common.Average(model, decay=0.997)
+    averaged = cast(Inpainter, average.model.module)
     prompts = Prompts(options.seed + int(resumed))
     signal = EulerDiscreteScheduler(**SCHEDULER_CONFIG).alphas_cumprod
     kept = options.work_dir / "pairs.pt"
@@ -294,15 +297,14 @@ def main() -> None:
                 end="  ",
                 flush=True,
             )
-            print(
-                restore_and_measure(average.model.module, vae, held_out, prompts, options.work_dir),
-                flush=True,
-            )
+            scheduler = EulerDiscreteScheduler(**SCHEDULER_CONFIG)
+            restored = restore(averaged, held_out, prompts, scheduler)
+            print(measure(restored, vae, held_out, options.work_dir), flush=True)
             checkpoint.save(model, optimizer, budget)
             ring.save(kept)
-            export(average.model.module)
+            export(averaged)
             next_report_s, losses = budget.elapsed_s() + 300, []
-    export(average.model.module)
+    export(averaged)
 
 
 if __name__ == "__main__":

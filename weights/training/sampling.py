@@ -29,7 +29,17 @@ def restore(
 ) -> torch.Tensor:
     """Euler from STRENGTH over the ring's damaged latents, with the contract's default guidance and
     negative prompt.
+
+    Args:
+        model: an `Inpainter`; in training mode afterwards.
+        ring: the pairs; all are walked.
+        prompts: what tokenizes.
+        scheduler: the model's.
+
+    Returns:
+        (len(ring), 4, h, w) scaled latents on the model's device.
     """
+    model.eval()
     device = next(model.parameters()).device
     count = len(ring)
     context, pooled = model.embed(
@@ -57,21 +67,15 @@ def restore(
         latents = scheduler.step(
             unwanted + GUIDANCE * (wanted - unwanted), timestep, latents
         ).prev_sample
+    model.train()
     return latents
 
 
 @torch.inference_mode()
-def restore_and_measure(
-    model: Any, vae: AutoencoderKL, ring: PairRing, prompts: Any, folder: Path
-) -> str:
+def measure(restored: torch.Tensor, vae: AutoencoderKL, ring: PairRing, folder: Path) -> str:
     """PSNR inside the masks, damaged and restored, against the clean faces as the VAE keeps them; a
     sheet in `folder`.
     """
-    from weights.training.inpainter import SCHEDULER_CONFIG
-
-    model.eval()
-    restored = restore(model, ring, prompts, EulerDiscreteScheduler(**SCHEDULER_CONFIG))
-    model.train()
     latents = {
         "damaged": ring.damaged[: len(ring)],
         "restored": restored,
