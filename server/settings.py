@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from server.errors import OperatorError
 
 ENV_PREFIX = "FACE_DETAILER_"
+_HTTP = re.compile(r"https?://[^/\s]+")
+# These may hold a password, which no message and no log shows.
+_SECRETIVE = ("database_url", "hub_endpoint", "url_mirrors")
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 _CREDIT_DECIMALS = 10
 _MIB = 1024 * 1024
@@ -65,6 +68,9 @@ class Settings(BaseSettings):
     fetch_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     fetch_max_bytes: Annotated[int, Field(ge=1024, le=1024 * _MIB)] = 50 * _MIB
 
+    hub_endpoint: Annotated[str | None, Field(repr=False)] = None
+    url_mirrors: Annotated[tuple[tuple[str, str], ...] | None, NoDecode, Field(repr=False)] = None
+
     cost_per_sample: Credits = Decimal("0.01")
     unlimited_credits_shown: Credits = Decimal(1_000_000)
     rate_limit_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -107,7 +113,17 @@ class Settings(BaseSettings):
             raise ValueError("should start with sqlite:// or postgresql://")
         return url
 
-    @field_validator("public_base_url")
+    @field_validator("url_mirrors", mode="before")
+    @classmethod
+    def _split_mirrors(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [tuple(pair.split("=", 1)) for pair in re.split(r"[\s,]+", value.strip())]
+        if not all(len(pair) == 2 and all(map(_HTTP.match, pair)) for pair in pairs):
+            raise ValueError("should be OLD=NEW, both the beginnings of http(s) addresses")
+        return tuple(pairs)
+
+    @field_validator("public_base_url", "hub_endpoint")
     @classmethod
     def _base_url(cls, url: str | None) -> str | None:
         if url is not None and not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url):
@@ -138,6 +154,5 @@ def read_settings(**overrides: object) -> Settings:
 
 def _sentence(name: str, rule: str, value: object) -> str:
     rule = rule.removeprefix("Value error, ").removeprefix("Input ")
-    # The database's address may hold a password.
-    got = "" if name == "database_url" else f", got {value!r}"
+    got = "" if name in _SECRETIVE else f", got {value!r}"
     return f"{ENV_PREFIX}{name.upper()}: {rule}{got}"

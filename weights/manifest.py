@@ -35,20 +35,30 @@ class WeightFile:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that is not what the manifest says: `kind` differs, from `expected` to `got`."""
+    """A file that is not what it should be: `kind` differs, from `expected` to `got`.
 
-    file: WeightFile
-    kind: Literal["missing", "size", "hash"]
+    "unrecorded": nothing is known of it. "source": it was made from another file.
+    """
+
+    path: str
+    kind: Literal["missing", "size", "hash", "unrecorded", "source"]
     expected: str
     got: str
 
     def __str__(self) -> str:
-        return f"{self.file.path}: expected {self.expected}, got {self.got}"
+        return f"{self.path}: expected {self.expected}, got {self.got}"
 
 
 def profile_names() -> tuple[str, ...]:
     """All profiles, sorted."""
     return tuple(sorted(EMBEDDED + FETCHED))
+
+
+def _check_name(name: str) -> None:
+    if name not in profile_names():
+        raise ProfileError(
+            f"unknown profile {name!r}: expected one of {', '.join(profile_names())}"
+        )
 
 
 def profile_folder(name: str, root: Path | None = None) -> Path:
@@ -61,30 +71,24 @@ def profile_folder(name: str, root: Path | None = None) -> Path:
     Raises:
         ProfileError: the name is unknown, or the profile is a fetched one and `root` is None.
     """
+    _check_name(name)
     if name in EMBEDDED:
         return PACKAGE_DIR / name
-    if name not in FETCHED:
-        raise ProfileError(
-            f"unknown profile {name!r}: expected one of {', '.join(profile_names())}"
-        )
     if root is None:
         raise ProfileError(f"the profile {name!r} lies below a data folder, and none was given")
     return root / "weights" / name
 
 
 def files(name: str) -> tuple[WeightFile, ...]:
-    """What a profile consists of, sorted by path.
+    """What an embedded profile consists of, sorted by path.
 
     Raises:
-        ProfileError: the name is unknown, or this version ships no manifest for it.
+        ProfileError: the name is unknown, or the profile is a fetched one: see `weights.sources`.
     """
-    if name not in profile_names():
-        raise ProfileError(
-            f"unknown profile {name!r}: expected one of {', '.join(profile_names())}"
-        )
+    _check_name(name)
+    if name in FETCHED:
+        raise ProfileError(f"the profile {name!r} is a fetched one")
     manifest = PACKAGE_DIR / name / MANIFEST_NAME
-    if not manifest.is_file():
-        raise ProfileError(f"this version ships no manifest for the profile {name!r}")
     entries: list[dict[str, Any]] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
     return tuple(WeightFile(**entry) for entry in entries)
 
@@ -98,13 +102,13 @@ def sha256_of(file: Path) -> str:
 def _problem(file: WeightFile, folder: Path) -> Problem | None:
     found = folder / file.path
     if not found.is_file():
-        return Problem(file, "missing", f"a file of {file.bytes} bytes", "none")
+        return Problem(file.path, "missing", f"a file of {file.bytes} bytes", "none")
     size = found.stat().st_size
     if size != file.bytes:
-        return Problem(file, "size", f"{file.bytes} bytes", f"{size} bytes")
+        return Problem(file.path, "size", f"{file.bytes} bytes", f"{size} bytes")
     digest = sha256_of(found)
     if digest != file.sha256:
-        return Problem(file, "hash", f"sha256 {file.sha256}", f"sha256 {digest}")
+        return Problem(file.path, "hash", f"sha256 {file.sha256}", f"sha256 {digest}")
     return None
 
 

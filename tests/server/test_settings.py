@@ -49,6 +49,13 @@ def test_docs_list_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatc
         ("public_base_url", "https://faces.example/api/", "https://faces.example/api"),
         ("data_dir", "~/faces", Path.home() / "faces"),
         ("max_faces", "", 20),
+        ("hub_endpoint", "https://hub.example/", "https://hub.example"),
+        ("url_mirrors", "http://a/=http://b/", (("http://a/", "http://b/"),)),
+        (
+            "url_mirrors",
+            "https://a/x=http://b, http://c=http://d",
+            (("https://a/x", "http://b"), ("http://c", "http://d")),
+        ),
     ],
 )
 def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
@@ -74,6 +81,9 @@ def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, valu
         ("detection_threshold", "1.1", "should be less than or equal to 1"),
         ("fetch_private_addresses", "perhaps", "should be a valid boolean"),
         ("public_base_url", "faces.example", "should be an http:// or https:// address"),
+        ("hub_endpoint", "hub.example", "should be an http:// or https:// address"),
+        ("url_mirrors", "https://a/", "should be OLD=NEW"),
+        ("url_mirrors", "https://a/=b", "should be OLD=NEW"),
         ("database_url", "mysql://u@h/d", "should start with sqlite:// or postgresql://"),
     ],
 )
@@ -109,6 +119,19 @@ def test_a_password_in_the_database_address_is_shown_nowhere(
 ) -> None:
     assert "geheim" not in repr(read_settings(database_url="postgresql://u:geheim@h/d"))
     monkeypatch.setenv("FACE_DETAILER_DATABASE_URL", "mysql://u:geheim@h/d")
+    with pytest.raises(SettingsError) as error:
+        read_settings()
+    assert "geheim" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["hub_endpoint", "url_mirrors"])
+def test_a_password_in_a_mirror_is_shown_nowhere(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    prefix = "https://a/=" if name == "url_mirrors" else ""
+    monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", f"{prefix}https://u:geheim@h/")
+    assert "geheim" not in repr(read_settings())
+    monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", "u:geheim@h")
     with pytest.raises(SettingsError) as error:
         read_settings()
     assert "geheim" not in str(error.value)

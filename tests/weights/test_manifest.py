@@ -66,14 +66,14 @@ def test_a_file_with_one_changed_bit_is_named(copy: Path) -> None:
     file.write_bytes(content)
     (problem,) = verify(files("tiny"), copy)
     assert problem.kind == "hash"
-    wanted = next(entry.sha256 for entry in files("tiny") if entry.path == problem.file.path)
+    wanted = next(entry.sha256 for entry in files("tiny") if entry.path == problem.path)
     assert problem.expected == f"sha256 {wanted}"
     assert problem.got != problem.expected
 
 
 def test_an_empty_folder_misses_everything(tmp_path: Path) -> None:
     problems = verify(files("tiny"), tmp_path)
-    assert [problem.file for problem in problems] == list(files("tiny"))
+    assert [problem.path for problem in problems] == [file.path for file in files("tiny")]
 
 
 def test_fetched_profiles_lie_below_the_data_folder(tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+"""`face-detailer weights …` on a profile of small files."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from small_profile import REPO, SITE, UNET_PATH, Profile
+
+from server.cli import main
+from weights import sources
+from weights.sources import Hub
+
+
+@dataclass
+class Answer:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Cli = Callable[..., Answer]
+
+
+def toml_of(profile: Profile) -> str:
+    lines = []
+    for file in profile.files:
+        lines.append("[[sdxl]]")
+        if isinstance(file.source, Hub):
+            lines += [f'hub = "{file.source.repo}"', f'revision = "{file.source.revision}"']
+        else:
+            lines.append(f'url = "{file.source.prefix}"')
+        lines += ['licence = "MIT"', "[[sdxl.files]]", f'path = "{file.path}"']
+        lines.append(f'name = "{file.name}"')
+        if file.sha256:
+            lines += [f"bytes = {file.bytes}", f'sha256 = "{file.sha256}"']
+    lines += ['extra = "fast"']
+    return "\n".join(lines)
+
+
+@pytest.fixture(autouse=True)
+def environment(profile: Profile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The upscaler, last in the manifest, is an extra here."""
+    for name in [name for name in os.environ if name.startswith("FACE_DETAILER_")]:
+        monkeypatch.delenv(name)
+    url = profile.server.url
+    monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FACE_DETAILER_HUB_ENDPOINT", url)
+    monkeypatch.setenv("FACE_DETAILER_URL_MIRRORS", f"{SITE.prefix}={url}/")
+    monkeypatch.setattr(sources, "MANIFEST", tmp_path / "manifest.toml")
+    (tmp_path / "manifest.toml").write_text(toml_of(profile))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    def run(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["face-detailer", "weights", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        code = ending.value.code
+        return Answer(code if isinstance(code, int) else 0, *capfd.readouterr())
+
+    return run
+
+
+def test_pull_list_verify(cli: Cli, tmp_path: Path) -> None:
+    before = cli("list").stdout
+    assert re.search(r"unet/big\.safetensors +300000 +MIT +someone/inpainting +no", before)
+    assert re.search(r"unet/config\.json +small ", before)
+    assert re.search(r"upscaler/x2\.safetensors .* files\.example/models +fast +no", before)
+
+    pulled = cli("pull")
+    folder = tmp_path / "data" / "weights" / "sdxl"
+    assert pulled.returncode == 0
+    assert pulled.stdout == f"The profile sdxl is complete, in {folder}\n"
+    # Into a log, a line when a file begins and when it is there.
+    assert pulled.stderr.splitlines() == [
+        "fetching unet/big.safetensors",
+        "checking unet/big.safetensors",
+        "unet/big.safetensors: 300.0 kB",
+        "fetching unet/config.json",
+        "checking unet/config.json",
+        "unet/config.json: 18 bytes",
+    ]
+    assert re.search(r"unet/big\.safetensors .* yes", cli("list").stdout)
+    verified = cli("verify")
+    assert (verified.returncode, verified.stdout) == (0, "All files of sdxl are right.\n")
+    assert (folder / "profile.toml").is_file()
+    assert not (folder / "upscaler" / "x2.safetensors").exists()
+
+
+def test_an_extra_comes_on_request(cli: Cli, tmp_path: Path) -> None:
+    assert cli("pull", "--with", "fast").returncode == 0
+    assert (tmp_path / "data/weights/sdxl/upscaler/x2.safetensors").is_file()
+    wrong = cli("pull", "--with", "slow")
+    assert wrong.returncode == 1
+    assert wrong.stderr == "face-detailer: unknown extra 'slow': expected one of fast\n"
+
+
+def test_a_damaged_file_is_named_with_the_remedy(cli: Cli, tmp_path: Path) -> None:
+    cli("pull")
+    (tmp_path / "data/weights/sdxl/unet/config.json").write_text("{}")
+    answer = cli("verify")
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines() == [
+        "unet/config.json: expected 18 bytes, got 2 bytes",
+        "face-detailer: 1 files of sdxl are not right. `weights pull --profile sdxl` mends that.",
+    ]
+
+
+def test_a_file_that_the_mirror_lacks_is_one_sentence(profile: Profile, cli: Cli) -> None:
+    del profile.server.files[UNET_PATH]
+    answer = cli("pull")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("face-detailer: unet/big.safetensors: expected the file from ")
+    assert "got HTTP 404 Not Found" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_import_takes_a_folder(profile: Profile, cli: Cli, tmp_path: Path) -> None:
+    unet = tmp_path / "stick" / REPO.repo / "unet"
+    unet.mkdir(parents=True)
+    (unet / "big.fp16.safetensors").write_bytes(profile.unet)
+    answer = cli("import", tmp_path / "stick")
+    assert answer.returncode == 1
+    assert "expected 2 files, 1 are not there: unet/config.json" in answer.stderr
+    (unet / "config.json").write_bytes(profile.config)
+    assert cli("import", tmp_path / "stick").returncode == 0
+    assert cli("verify").returncode == 0
+    assert profile.server.requests == []
+    assert cli("import", tmp_path / "none").stderr == (
+        f"face-detailer: {tmp_path / 'none'} is no folder.\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["pull"], ["import", "."]])
+def test_the_embedded_profile_needs_nothing(cli: Cli, command: list[str]) -> None:
+    answer = cli(*command, "--profile", "tiny")
+    assert answer.returncode == 0
+    assert answer.stdout.startswith("The profile tiny is embedded: there is nothing to ")
+
+
+def test_the_embedded_profile_is_listed(cli: Cli) -> None:
+    assert re.search(r"profile\.toml .* embedded +yes", cli("list", "--profile", "tiny").stdout)
+
+
+def test_an_unknown_profile_is_one_sentence(cli: Cli) -> None:
+    answer = cli("pull", "--profile", "huge")
+    assert answer.returncode == 1
+    assert answer.stderr == ("face-detailer: unknown profile 'huge': expected one of sdxl, tiny\n")
