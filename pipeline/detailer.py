@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pipeline import masks
 from pipeline.compositing import Repaint, cut, match_colour, paste_all
 from pipeline.config import PassConfig, Profile
+from pipeline.detection import find_faces, judge
 from pipeline.errors import Stopped
 from pipeline.geometry import plan_crop, rounds
 from pipeline.health import is_badly_damaged
@@ -21,20 +22,13 @@ from pipeline.types import (
     DetailResult,
     FaceBox,
     FaceCrop,
-    FaceOrder,
+    Find,
     Image,
     InpaintJob,
     SoftMask,
 )
 
 OnProgress = Callable[[int, int], None]
-
-_ORDERS: dict[FaceOrder, Callable[[FaceBox], float]] = {
-    "size": lambda face: -face.width_px * face.height_px,
-    "left-right": lambda face: face.centre_xy[0],
-    "top-bottom": lambda face: face.centre_xy[1],
-    "score": lambda face: -face.score,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +124,16 @@ class FaceDetailer:
 
     def find_faces(self, request: DetailRequest) -> list[FaceBox]:
         """The faces that the request's filters leave, in the request's order."""
+        return [find.box for find in self.inspect(request) if find.left_out is None]
+
+    def inspect(self, request: DetailRequest) -> list[Find]:
+        """What the detector took for faces: those of `find_faces` first, then what was left out."""
+        config = self.profile.detector
         threshold = request.detection_threshold
         if threshold is None:
-            threshold = self.profile.detector.threshold
-        found = self._detector.detect(request.image, threshold)
-        large = [
-            face for face in found if min(face.width_px, face.height_px) >= request.min_face_px
-        ]
-        largest = sorted(large, key=_ORDERS["size"])[: request.max_faces]
-        return sorted(largest, key=_ORDERS[request.face_order])
+            threshold = config.threshold
+        faces = find_faces(request.image, self._detector, config.input_px, threshold)
+        return judge(faces, threshold, request)
 
     def detail_faces(
         self,
@@ -241,7 +236,10 @@ class FaceDetailer:
             ]
 
     def _cut(self, picture: Image, faces: Sequence[_Face], config: PassConfig) -> list[FaceCrop]:
-        return [cut(picture, face.box, plan_crop(face.box, config)) for face in faces]
+        return [
+            cut(picture, face.box, plan_crop(face.box, config, face.box.quarter_turns))
+            for face in faces
+        ]
 
     def _segment(self, crops: Sequence[FaceCrop], config: PassConfig) -> list[SoftMask]:
         """How much of each crop is repainted: the face, or an ellipse where the model is unsure."""

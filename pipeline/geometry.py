@@ -43,18 +43,50 @@ def invert(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def box_to_crop(box: FaceBox, region: CropRegion) -> FaceBox:
     """A box in image pixels as a box in the crop's work pixels."""
-    return _transform(box, crop_matrix(region))
+    return _transform(box, crop_matrix(region), -region.quarter_turns)
 
 
 def box_to_image(box: FaceBox, region: CropRegion) -> FaceBox:
     """A box in the crop's work pixels as a box in image pixels."""
-    return _transform(box, invert(crop_matrix(region)))
+    return _transform(box, invert(crop_matrix(region)), region.quarter_turns)
 
 
-def _transform(box: FaceBox, matrix: NDArray[np.float64]) -> FaceBox:
+def _transform(box: FaceBox, matrix: NDArray[np.float64], quarter_turns: int) -> FaceBox:
     corners = np.array([[box.x0, box.y0, 1], [box.x1, box.y1, 1]]) @ matrix.T
     (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
-    return FaceBox(float(x0), float(y0), float(x1), float(y1), box.score)
+    turns = (box.quarter_turns + quarter_turns) % 4
+    return FaceBox(float(x0), float(y0), float(x1), float(y1), box.score, turns)
+
+
+def turned(box: FaceBox, width_px: int, height_px: int, quarter_turns: int) -> FaceBox:
+    """A box of a picture of this size after the picture was turned by 90° counter-clockwise."""
+    x0, y0, x1, y1 = box.x0, box.y0, box.x1, box.y1
+    for turn in range(quarter_turns % 4):
+        width = height_px if turn % 2 else width_px
+        x0, y0, x1, y1 = y0, width - x1, y1, width - x0
+    turns = (box.quarter_turns - quarter_turns) % 4
+    return FaceBox(x0, y0, x1, y1, box.score, turns)
+
+
+def iou(a: FaceBox, b: FaceBox) -> float:
+    """The area that two boxes share, over the area that they cover together."""
+    shared = _shared(a, b)
+    return shared / (_area(a) + _area(b) - shared)
+
+
+def common_share(a: FaceBox, b: FaceBox) -> float:
+    """The area that two boxes share, over that of the smaller one."""
+    return _shared(a, b) / min(_area(a), _area(b))
+
+
+def _shared(a: FaceBox, b: FaceBox) -> float:
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(0.0, width) * max(0.0, height)
+
+
+def _area(box: FaceBox) -> float:
+    return box.width_px * box.height_px
 
 
 def covered_rows_cols(region: CropRegion, height_px: int, width_px: int) -> tuple[slice, slice]:

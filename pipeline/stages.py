@@ -10,11 +10,11 @@ OnStep = Callable[[], None]
 
 
 class FaceDetector(Protocol):
-    """Finds faces."""
+    """Finds faces in pictures as they are; `pipeline.detection` decides what it gets to see."""
 
-    def detect(self, image: Image, threshold: float) -> list[FaceBox]:
-        """All faces that score at least `threshold`, clipped to the picture, best score first,
-        overlaps merged by NMS.
+    def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
+        """Per picture, in order: the faces that score at least `threshold`, clipped to it, best
+        score first, overlaps merged by NMS.
         """
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import InvalidValue
 
 Passes = Literal["both", "detail", "auto"]
 FaceOrder = Literal["size", "left-right", "top-bottom", "score"]
+LeftOut = Literal["score", "size", "count"]
 
 
 def _check(condition: bool, expected: str, got: object) -> None:
@@ -79,13 +80,18 @@ class SoftMask:
 
 @dataclass(frozen=True, slots=True)
 class FaceBox:
-    """A face: half-open box [x0, x1) × [y0, y1) in image pixels, and a score in [0, 1]."""
+    """A face: half-open box [x0, x1) × [y0, y1) in image pixels, and a score in [0, 1].
+
+    `quarter_turns`: how often the picture must be turned by 90° counter-clockwise to stand the face
+    upright (0–3).
+    """
 
     x0: float
     y0: float
     x1: float
     y1: float
     score: float
+    quarter_turns: int = 0
 
     def __post_init__(self) -> None:
         box = (self.x0, self.y0, self.x1, self.y1)
@@ -95,6 +101,7 @@ class FaceBox:
             box,
         )
         _check(0 <= self.score <= 1, "a score in [0, 1]", self.score)
+        _check(self.quarter_turns in range(4), "0 to 3 quarter turns", self.quarter_turns)
 
     @property
     def width_px(self) -> float:
@@ -110,6 +117,18 @@ class FaceBox:
     def centre_xy(self) -> tuple[float, float]:
         """The middle of the box."""
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """What the detector took for a face. `left_out`: None where it counts, else why it does not.
+
+    "score": below the threshold; "size": the shorter side is too small; "count": there are enough
+    larger ones.
+    """
+
+    box: FaceBox
+    left_out: LeftOut | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,14 @@
 import os
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -25,68 +28,72 @@ with tempfile.TemporaryDirectory(prefix="face-detailer-") as config_dir:
 
     SETTINGS.update(sync=False)
 
-# Faces that fill the picture are too large for the anchors of the full pass; a second look at this
-# size finds them.
-REDUCED_PX = 320
-# Magnified further, a small picture only shows the model its own blur.
-MAX_MAGNIFICATION = 2
-MERGE_IOU = 0.5
+NMS_IOU = 0.5
+MOST_FACES = 300  # a picture; what ultralytics allows by default
 PADDING_GREY = 114 / 255  # what ultralytics trains with
 MIN_SIDE_PX = 1.0
+# Of one batch: eight of the tiny profile's inputs.
+BATCH_PIXELS = 8 * 640 * 640
 
 
 class YoloDetector:
-    """Finds faces in pictures of any size; safe to call from several threads at a time.
+    """Finds faces; safe to call from several threads at a time.
 
     `model`: an ultralytics `DetectionModel` in eval mode on `device`; all its classes count as
-    faces. `input_px`: the picture's longer side as the model sees it.
+    faces.
     """
 
-    def __init__(self, model: DetectionModel, input_px: int, device: str) -> None:
+    def __init__(self, model: DetectionModel, device: str) -> None:
         self._model = model
-        self._sides_px = (input_px, min(input_px, REDUCED_PX))
         self._device = torch.device(device)
         self._stride = int(model.stride.max())
         # The Detect layer keeps the anchors of the last picture's shape: two at a time would mix.
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def detect(self, image: Image, threshold: float) -> list[FaceBox]:
-        """All faces that score at least `threshold`, clipped to the picture, best score first.
+    def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
+        """Per picture, in order: all faces that score at least `threshold`, clipped to it, best
+        score first.
 
-        One face found by several passes or anchors is merged by NMS.
+        The pictures are looked at as they are, those of one size in batches. One face found by
+        several anchors is merged by NMS.
         """
-        # A copy, because torch warns about read-only arrays.
-        pixels = torch.from_numpy(image.pixels.copy()).permute(2, 0, 1)[None]
-        largest_px = MAX_MAGNIFICATION * max(image.width_px, image.height_px)
-        sides_px = sorted({min(side_px, largest_px) for side_px in self._sides_px})
-        rows = torch.cat([self._look(pixels, side_px, threshold) for side_px in sides_px])
-        limits = torch.tensor([image.width_px, image.height_px] * 2, dtype=torch.float32)
-        boxes = torch.minimum(rows[:, :4].clamp_min(0), limits)
-        inside = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE_PX).all(dim=1)
-        boxes, scores = boxes[inside], rows[inside, 4]
-        kept = torchvision.ops.nms(boxes, scores, MERGE_IOU)
-        found = torch.cat([boxes, scores[:, None]], dim=1)[kept].tolist()
-        return [FaceBox(x0, y0, x1, y1, score) for x0, y0, x1, y1, score in found]
+        found: list[list[FaceBox]] = [[] for _ in images]
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            by_shape.setdefault((image.height_px, image.width_px), []).append(index)
+        for (height, width), indices in by_shape.items():
+            most = max(1, BATCH_PIXELS // (height * width))
+            for start in range(0, len(indices), most):
+                batch = indices[start : start + most]
+                pixels = np.stack([images[index].pixels for index in batch])
+                for index, rows in zip(batch, self._look(pixels), strict=True):
+                    found[index] = _faces(rows, threshold, width, height)
+        return found
 
-    def _look(self, pixels: torch.Tensor, side_px: int, threshold: float) -> torch.Tensor:
-        """One pass, the longer side at `side_px`: (N, 5) x0, y0, x1, y1 in the picture, score."""
-        height, width = pixels.shape[-2:]
-        scale = side_px / max(height, width)
-        small_hw = max(1, round(height * scale)), max(1, round(width * scale))
-        small = F.interpolate(pixels, small_hw, mode="bilinear", antialias=True)
-        right, bottom = -small_hw[1] % self._stride, -small_hw[0] % self._stride
-        picture = small.to(self._device).float() / 255
-        picture = F.pad(picture, (0, right, 0, bottom), value=PADDING_GREY)
+    def _look(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """(N, H, W, 3) RGB → (N, 4 + classes, anchors): cx, cy, w, h in pixels, scores."""
+        pictures = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float() / 255
+        height, width = pictures.shape[-2:]
+        padding = (0, -width % self._stride, 0, -height % self._stride)
+        padded = F.pad(pictures, padding, value=PADDING_GREY)
         with self._lock:
-            output = self._model(picture)[0][
-                0
-            ].cpu()  # (4 + classes, anchors): cx, cy, w, h, scores
-        scores = output[4:].amax(dim=0)
-        chosen = scores >= threshold
-        boxes = torchvision.ops.box_convert(output[:4, chosen].T, "cxcywh", "xyxy")
-        back = torch.tensor([width / small_hw[1], height / small_hw[0]] * 2)
-        return torch.cat([boxes * back, scores[chosen, None]], dim=1)
+            output: torch.Tensor = self._model(padded)[0].cpu()
+        return output
+
+
+def _faces(rows: torch.Tensor, threshold: float, width: int, height: int) -> list[FaceBox]:
+    """One picture's part of the network's output as faces."""
+    scores = rows[4:].amax(dim=0)
+    chosen = scores >= threshold
+    boxes = torchvision.ops.box_convert(rows[:4, chosen].T, "cxcywh", "xyxy")
+    boxes = torch.minimum(boxes.clamp_min(0), torch.tensor([width, height] * 2))
+    scores = scores[chosen]
+    inside = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE_PX).all(dim=1)
+    boxes, scores = boxes[inside], scores[inside]
+    kept = torchvision.ops.nms(boxes, scores, NMS_IOU)[:MOST_FACES]
+    found = torch.cat([boxes, scores[:, None]], dim=1)[kept].tolist()
+    return [FaceBox(x0, y0, x1, y1, score) for x0, y0, x1, y1, score in found]
 
 
 def load_detector(folder: Path, config: DetectorConfig, device: str) -> YoloDetector:
@@ -104,4 +111,4 @@ def load_detector(folder: Path, config: DetectorConfig, device: str) -> YoloDete
         text = f"the detector's weights {config.weights} do not fit {config.yaml}: {error}"
         raise WeightsError(text) from error
     model = model.float().eval().requires_grad_(requires_grad=False)
-    return YoloDetector(model.fuse(verbose=False).to(device), config.input_px, device)
+    return YoloDetector(model.fuse(verbose=False).to(device), device)
