@@ -17,6 +17,8 @@ from rich.progress import (
 
 from weights.store import Event, OnEvent
 
+# Into a log, a large file gets a line every tenth of its way; others, one when they begin.
+_LARGE_BYTES = 100_000_000
 _WAITING = "Another process puts files into {}; waiting for it."
 _KEPT = "{} was changed here and stays as it is; this version's own differs."
 
@@ -56,7 +58,9 @@ class _Reporter:
 
     def _show(self, event: Event, text: str) -> None:
         if self._progress.disable:
-            # A log gets a line when something large begins, not a line for every megabyte.
+            total = event.total_bytes or 0
+            if event.stage == "fetching" and total >= _LARGE_BYTES:
+                text += f", {event.done_bytes * 10 // total * 10} %"
             if text not in self._announced:
                 self._announced.add(text)
                 self._progress.console.print(text)

@@ -165,12 +165,14 @@ class Store:
         self._on_event(Event(file.path, "checking"))
         digest = sha256_of(stored)
         if ours and digest == ours.sha256:
-            self._record(file.path, replace(ours, modified_ns=status.st_mtime_ns))
-            return True
-        if digest == file.sha256 and not file.is_pickle:
-            self._record(file.path, record_of(stored, file.origin))
-            return True
-        return False
+            found = replace(ours, modified_ns=status.st_mtime_ns)
+        elif digest == file.sha256 and not file.is_pickle:
+            found = record_of(stored, file.origin)
+        else:
+            return False
+        self._record(file.path, found)
+        self._on_event(Event(file.path, "done", status.st_size))
+        return True
 
     def _record(self, path: str, record: Record) -> None:
         self._records[path] = record

@@ -11,8 +11,10 @@ import pytest
 from small_profile import REPO, SITE, UNET_PATH, Profile
 
 from server.cli import main
+from server.cli_progress import reporting
 from weights import sources
 from weights.sources import Hub
+from weights.store import Event
 
 
 @dataclass
@@ -90,6 +92,17 @@ def test_pull_list_verify(cli: Cli, tmp_path: Path) -> None:
     assert (verified.returncode, verified.stdout) == (0, "All files of sdxl are right.\n")
     assert (folder / "profile.toml").is_file()
     assert not (folder / "upscaler" / "x2.safetensors").exists()
+
+
+def test_a_log_gets_a_line_for_every_tenth_of_a_large_file(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with reporting() as on_event:
+        for percent in range(0, 101, 2):
+            on_event(Event("unet/x", "fetching", percent * 10_000_000, 1_000_000_000))
+    assert capfd.readouterr().err.splitlines() == [
+        f"fetching unet/x, {tenth * 10} %" for tenth in range(11)
+    ]
 
 
 def test_an_extra_comes_on_request(cli: Cli, tmp_path: Path) -> None:
