@@ -73,6 +73,21 @@ def match_colour(painted: Image, original: Image, mask: SoftMask) -> Image:
     return Image(_round(cv2.cvtColor(lab - shift, cv2.COLOR_Lab2RGB) * 255))
 
 
+def keep_tone(painted: Image, original: Image, sigma_px: float) -> Image:
+    """The repainted crop with the original's coarse colours: light and complexion stay.
+
+    Args:
+        painted: the crop as the model gave it back, unmasked.
+        original: the crop as it was cut.
+        sigma_px: of the Gaussian, in crop pixels; what varies more slowly is the original's.
+    """
+    lab = _to_lab(painted.pixels)
+    shift = cv2.GaussianBlur(
+        _to_lab(original.pixels) - lab, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE
+    )
+    return Image(_round(cv2.cvtColor(lab + shift, cv2.COLOR_Lab2RGB) * 255))
+
+
 def paste(image: Image, painted: Image, crop: FaceCrop, mask: SoftMask) -> Image:
     """`paste_all` for one face."""
     return paste_all(image, [Repaint(crop, painted, mask)])

@@ -42,6 +42,8 @@ class PassConfig:
     multiples of 64; the smallest that does not shrink the crop is taken, else the largest.
     `grow`: how far the mask is widened; `feather`: the width of the paste's ramp, inside the mask.
     `strength`: share of the request's `denoise`.
+    `tone`: how coarse the colours are that a face keeps from the picture, the sigma of a Gaussian;
+    0 for a model that knows complexions, which is matched to the ring around the mask alone.
     """
 
     crop_factor: float
@@ -49,6 +51,7 @@ class PassConfig:
     grow: float
     feather: float
     strength: float
+    tone: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

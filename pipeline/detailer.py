@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pipeline import masks
-from pipeline.compositing import Repaint, cut, match_colour, paste_all
+from pipeline.compositing import Repaint, cut, keep_tone, match_colour, paste_all
 from pipeline.config import PassConfig, Profile
 from pipeline.detection import find_faces, judge
 from pipeline.errors import Stopped
 from pipeline.geometry import plan_crop, rounds
 from pipeline.health import is_badly_damaged
 from pipeline.images import resize_alpha
+from pipeline.overlay import draw
 from pipeline.prompts import is_skip, split_prompt
 from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
 from pipeline.steps import plan_steps
@@ -135,6 +136,18 @@ class FaceDetailer:
         faces = find_faces(request.image, self._detector, config.input_px, threshold)
         return judge(faces, threshold, request)
 
+    def explain(self, request: DetailRequest, finds: Sequence[Find]) -> Image:
+        """The picture with the finds of `inspect` drawn in, and the detail pass's crops and masks.
+
+        With `passes: both` the outline pass reaches somewhat further.
+        """
+        config = self.profile.detail
+        boxes = [find.box for find in finds if find.left_out is None]
+        crops = [_cut(request.image, box, config) for box in boxes]
+        return draw(
+            request.image, finds, list(zip(crops, self._segment(crops, config), strict=True))
+        )
+
     def detail_faces(
         self,
         request: DetailRequest,
@@ -210,7 +223,10 @@ class FaceDetailer:
         with run.stage("cut"):
             # Samples that still share their picture share its crops and masks too.
             distinct = {id(picture): picture for picture in pictures}
-            crops = {key: self._cut(picture, faces, config) for key, picture in distinct.items()}
+            crops = {
+                key: [_cut(picture, face.box, config) for face in faces]
+                for key, picture in distinct.items()
+            }
         with run.stage("segment"):
             soft = {key: self._segment(found, config) for key, found in crops.items()}
             orders = [
@@ -229,17 +245,11 @@ class FaceDetailer:
                 run.asked.add((order.sample, order.face))
                 if answer is not None:
                     run.painted.add((order.sample, order.face))
-                    painted = match_colour(answer, order.crop.image, order.mask)
+                    painted = _match(answer, order, config)
                     repaints[order.sample].append(Repaint(order.crop, painted, order.mask))
             return [
                 paste_all(picture, laid) for picture, laid in zip(pictures, repaints, strict=True)
             ]
-
-    def _cut(self, picture: Image, faces: Sequence[_Face], config: PassConfig) -> list[FaceCrop]:
-        return [
-            cut(picture, face.box, plan_crop(face.box, config, face.box.quarter_turns))
-            for face in faces
-        ]
 
     def _segment(self, crops: Sequence[FaceCrop], config: PassConfig) -> list[SoftMask]:
         """How much of each crop is repainted: the face, or an ellipse where the model is unsure."""
@@ -262,6 +272,20 @@ class FaceDetailer:
             if id(picture) not in large:
                 large[id(picture)] = self._upscaler.upscale(picture, factor)
         return tuple(large[id(picture)] for picture in pictures)
+
+
+def _match(answer: Image, order: _Order, config: PassConfig) -> Image:
+    """The model's answer in the picture's colours, as the profile wants them matched."""
+    if config.tone == 0:
+        return match_colour(answer, order.crop.image, order.mask)
+    box = order.crop.box
+    sigma_px = config.tone * max(box.width_px, box.height_px)
+    return keep_tone(answer, order.crop.image, sigma_px)
+
+
+def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:
+    """The face as one pass sees it, upright."""
+    return cut(picture, box, plan_crop(box, config, box.quarter_turns))
 
 
 def _job(request: DetailRequest, order: _Order, strength: float) -> InpaintJob:
