@@ -10,6 +10,7 @@ from file_server import FileServer
 
 from weights.download import Patience
 from weights.pull import import_from, pull
+from weights.records import verify_fetched
 from weights.sources import Download, Hub, Mirrors, Site
 from weights.store import Event
 
@@ -63,6 +64,10 @@ class Profile:
     def import_from(self, source: Path) -> None:
         self.events.clear()
         import_from(source, self.files, self.folder, self.package, self.events.append)
+
+    def problems(self) -> list[str]:
+        found = verify_fetched(self.files, self.folder, self.package)
+        return [str(problem) for problem in found]
 
     def only(self, *paths: str) -> None:
         self.files = [file for file in self.files if file.path in paths]
