@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -17,10 +17,10 @@ from server.accounts import Account, Accounts
 from server.bodies import media_type, read_values
 from server.errors import NotEnoughCredits, NoWorker, Starting
 from server.gateway import Gateway, from_http_exception
-from server.parameters import Parameters, parse
+from server.parameters import DetectParameters, Parameters, parse, parse_detect
 from server.pictures import PictureReader
 from server.rates import RateLimit
-from server.replies import Call, credits_reply, picture_reply, state_reply
+from server.replies import Call, credits_reply, detect_reply, picture_reply, state_reply
 from server.settings import Settings
 from server.types import Engine, EngineState, Job, Outcome
 
@@ -31,15 +31,25 @@ _PUBLIC_PATHS = frozenset({HEALTH_PATH, READY_PATH})
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the calls that take a picture have in common."""
+
+    pictures: PictureReader
+    rate: RateLimit
+
+
 class Detailing:
     """`POST /v1/face-detailer`: credits and rate, parameters, the work, the charge."""
 
-    def __init__(self, settings: Settings, accounts: Accounts, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, accounts: Accounts, engine: Engine, shared: Shared
+    ) -> None:
         self._settings = settings
         self._accounts = accounts
         self._engine = engine
-        self._pictures = PictureReader(settings)
-        self._rate = RateLimit(settings.rate_limit_per_minute)
+        self._pictures = shared.pictures
+        self._rate = shared.rate
 
     async def answer(self, request: Request) -> Response:
         """The pictures as asked for; everything else leaves as an exception.
@@ -85,6 +95,36 @@ class Detailing:
         return outcome
 
 
+class Detecting:
+    """`POST /v1/face-detailer/detect`: finds faces and shows them; repaints and costs nothing."""
+
+    def __init__(self, settings: Settings, engine: Engine, shared: Shared) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._pictures = shared.pictures
+        self._rate = shared.rate
+
+    async def answer(self, request: Request) -> Response:
+        """What was found; everything else leaves as an exception.
+
+        Raises:
+            ServerError: as `Detailing.answer`, but never for credits.
+            ClientDisconnect: the sender went away; the work was cancelled.
+        """
+        call: Call = request.state.call
+        account: Account = request.state.account
+        media_type(request)
+        await self._rate.count(str(account.id))
+        values = await read_values(request, self._settings.max_body_bytes)
+        parameters = parse_detect(values, self._settings)
+        outcome = await while_connected(request, self._work(call, parameters))
+        return await run_in_threadpool(detect_reply, outcome, call)
+
+    async def _work(self, call: Call, parameters: DetectParameters) -> Outcome:
+        picture = await self._pictures.read(parameters.image)
+        return await self._engine.detail(Job(call.id, picture.data, parameters.options))
+
+
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`, which is cancelled when the sender goes away.
 
@@ -122,7 +162,9 @@ def create_app(settings: Settings, *, accounts: Accounts, engine: Engine) -> Fas
         finally:
             await engine.stop()
 
-    detailing = Detailing(settings, accounts, engine)
+    shared = Shared(PictureReader(settings), RateLimit(settings.rate_limit_per_minute))
+    detailing = Detailing(settings, accounts, engine, shared)
+    detecting = Detecting(settings, engine, shared)
 
     async def show_credits(request: Request) -> Response:
         return credits_reply(request.state.call)
@@ -147,6 +189,7 @@ def create_app(settings: Settings, *, accounts: Accounts, engine: Engine) -> Fas
         exception_handlers={HTTPException: from_http_exception},
     )
     app.add_api_route(contract.PATH, detailing.answer, methods=["POST"])
+    app.add_api_route(contract.DETECT_PATH, detecting.answer, methods=["POST"])
     app.add_api_route(contract.CREDITS_PATH, show_credits, methods=["GET"])
     app.add_api_route(HEALTH_PATH, health, methods=["GET", "HEAD"])
     app.add_api_route(READY_PATH, ready, methods=["GET", "HEAD"])

@@ -110,6 +110,35 @@ def detail(
     raise typer.Exit(run(inputs, output, fields, settings, overwrite=overwrite))
 
 
+@app.command()
+def detect(
+    picture: Annotated[Path, typer.Argument(metavar="IN", help="A picture.")],
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Draw boxes, scores, crops and masks into this file.", metavar="OUT"),
+    ] = None,
+    max_faces: Annotated[str | None, typer.Option(help="Only the largest N.")] = None,
+    min_face_px: Annotated[str | None, typer.Option(help="Leave smaller faces alone.")] = None,
+    face_order: Annotated[
+        str | None, typer.Option(help="size, left-right, top-bottom or score.")
+    ] = None,
+    detection_threshold: Annotated[str | None, typer.Option(help="0–1.")] = None,
+    profile: Profile = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:0, …")] = None,
+) -> None:
+    """Show which faces of a picture would be detailed, and why others would not."""
+    from server.cli_detect import run
+    from server.settings import read_settings
+
+    fields = {
+        "max_faces": max_faces,
+        "min_face_px": min_face_px,
+        "face_order": face_order,
+        "detection_threshold": detection_threshold,
+    }
+    run(picture, overlay, fields, read_settings(profile=profile, devices=device))
+
+
 def main() -> None:
     """The console script. Expected errors are one sentence on standard error, and exit code 1."""
     try:

@@ -11,23 +11,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.detailer import FaceDetailer
-from pipeline.errors import InvalidImage, Stopped, WeightsError
-from pipeline.images import decode, encode
+from pipeline.errors import InvalidImage, Stopped
+from pipeline.images import encode
 from pipeline.types import DetailRequest, DetailResult
 from server import contract, logs
-from server.devices import plan_workers
+from server.cli_models import FORMATS, load_detailer, read_picture, write_file
 from server.errors import BadParameter, OperatorError
 from server.parameters import parse
 from server.settings import Settings
 from server.types import DetailOptions, ImageFormat
-from weights.manifest import profile_folder
 
-_FORMATS: Mapping[str, ImageFormat] = {
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".png": "png",
-    ".webp": "webp",
-}
 _ENDINGS: Mapping[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 _INTERRUPTED = 130
 
@@ -60,7 +53,7 @@ def run(
     _check_outputs(tasks, overwrite=overwrite)
     console = Console(stderr=True)
     logs.configure("warning")
-    detailer = _load(settings, console)
+    detailer = load_detailer(settings, console)
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     failed = False
@@ -94,21 +87,21 @@ def _plan(
     inputs: Sequence[Path], output: Path, options: DetailOptions, *, by_ending: bool
 ) -> list[Task]:
     ending = output.suffix.lower()
-    if output.is_dir() or (len(inputs) > 1 and ending not in _FORMATS and not output.exists()):
+    if output.is_dir() or (len(inputs) > 1 and ending not in FORMATS and not output.exists()):
         tasks = []
         for source in inputs:
-            kind = _FORMATS.get(source.suffix.lower()) if by_ending else None
+            kind = FORMATS.get(source.suffix.lower()) if by_ending else None
             its = replace(options, image_format=kind or options.image_format)
             target = output / f"{source.stem}{_ENDINGS[its.image_format]}"
             tasks.append(Task(source, _samples(target, its.samples), its))
         return tasks
     if len(inputs) > 1:
         raise OperatorError(f"{output} is no folder: several pictures need one.")
-    if ending not in _FORMATS:
+    if ending not in FORMATS:
         raise OperatorError(f"{output} should end in .jpg, .jpeg, .png or .webp, or be a folder.")
-    if not by_ending and options.image_format != _FORMATS[ending]:
+    if not by_ending and options.image_format != FORMATS[ending]:
         raise OperatorError(f"{output} does not end like a {options.image_format} file.")
-    its = replace(options, image_format=_FORMATS[ending])
+    its = replace(options, image_format=FORMATS[ending])
     return [Task(inputs[0], _samples(output, its.samples), its)]
 
 
@@ -129,20 +122,6 @@ def _check_outputs(tasks: Sequence[Task], *, overwrite: bool) -> None:
         seen.add(target)
 
 
-def _load(settings: Settings, console: Console) -> FaceDetailer:
-    from pipeline.loading import load
-
-    plan = plan_workers(settings.devices, settings.profile)
-    device = plan.devices[0]
-    try:
-        with console.status(f"Loading profile {plan.profile} on {device}"):
-            detailer = load(profile_folder(plan.profile, settings.data_dir), device)
-    except WeightsError as error:
-        raise OperatorError(str(error)) from error
-    console.print(f"Profile {plan.profile} on {device}.", highlight=False)
-    return detailer
-
-
 def _detail(
     task: Task,
     settings: Settings,
@@ -151,11 +130,7 @@ def _detail(
     stop: threading.Event,
 ) -> str:
     """Do one picture; the line to print."""
-    picture = decode(
-        task.source.read_bytes(),
-        max_pixels=settings.max_image_pixels,
-        max_side_px=settings.max_side_px,
-    )
+    picture = read_picture(task.source, settings)
     options = task.options
     longer_side_px = max(picture.image.width_px, picture.image.height_px)
     request = DetailRequest(
@@ -193,11 +168,4 @@ def _write(task: Task, result: DetailResult) -> None:
     options = task.options
     for image, target in zip(result.images, task.outputs, strict=True):
         data = encode(image, result.alpha, options.image_format, options.image_quality)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when complete: a crash or a full disk leaves what was there before.
-        part = target.with_name(f".{target.name}.part")
-        try:
-            part.write_bytes(data)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        write_file(target, data)

@@ -28,6 +28,7 @@ class Field:
 
 
 PATH = "/v1/face-detailer"
+DETECT_PATH = "/v1/face-detailer/detect"
 CREDITS_PATH = "/v1/get-user-credits"
 KEY_HEADER = "x-api-key"
 
@@ -68,6 +69,15 @@ FIELDS = (
     ),
     Field("detection_threshold", "float", low=0, high=1),
 )
+
+_DETECTION = ("max_faces", "min_face_px", "face_order", "detection_threshold")
+_OVERLAY = ("image_format", "image_quality")
+
+DETECT_FIELDS = (
+    *(field for field in FIELDS if field.name in ("image", *_DETECTION, *_OVERLAY)),
+    Field("overlay", "bool", default=False),
+)
+"""The fields of `DETECT_PATH`, which repaints nothing and costs nothing."""
 
 MANDATORY: Mapping[str, str] = {
     "image": "Image is Mandatory and must be provided",

@@ -25,7 +25,7 @@ _END_S = 10.0
 class Setup:
     """The first message to a worker.
 
-    `load`: "module:function"; `load(profile_folder, device)` gives a `server.worker.Detailer`.
+    `load`: "module:function"; `load(profile_folder, device)` gives a `server.jobs.Detailer`.
     """
 
     load: str

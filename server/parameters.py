@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from server import contract
-from server.contract import FIELDS, MANDATORY, Field, Kind
+from server.contract import DETECT_FIELDS, FIELDS, MANDATORY, Field, Kind
 from server.errors import BadParameter
 from server.settings import Settings
-from server.types import DetailOptions
+from server.types import DetailOptions, DetectOptions
 
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
@@ -45,6 +45,24 @@ def parse(values: Mapping[str, object], settings: Settings) -> Parameters:
     read["upscale"] = int(read["upscale"])
     options = DetailOptions(**read, seed=seed % contract.SEEDS)
     return Parameters(image=image, options=options, seed=seed, as_base64=as_base64)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectParameters:
+    """The parameters of a call that only looks for faces. `image`: as in `Parameters`."""
+
+    image: str | bytes
+    options: DetectOptions
+
+
+def parse_detect(values: Mapping[str, object], settings: Settings) -> DetectParameters:
+    """As `parse`, for `DETECT_PATH`.
+
+    Raises:
+        BadParameter: names the first field that is missing, of the wrong type or out of range.
+    """
+    read: dict[str, Any] = {field.name: _read(field, values, settings) for field in DETECT_FIELDS}
+    return DetectParameters(read.pop("image"), DetectOptions(**read))
 
 
 def _read(field: Field, values: Mapping[str, object], settings: Settings) -> object:

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from starlette.responses import Response
 
+from pipeline.types import Find
 from server import errors
 from server.contract import credits_text
 from server.types import ImageFormat, Outcome
@@ -127,6 +128,34 @@ def picture_reply(
     if len(encoded) > 1:
         body["images"] = encoded
     return Response(json_text(body), headers=headers, media_type=JSON)
+
+
+def detect_reply(outcome: Outcome, call: Call) -> Response:
+    """What was found: the faces that would be detailed, in order, then what was left out and why.
+
+    Boxes are x0, y0, x1, y1 in the input's pixels.
+    """
+    body: dict[str, object] = {
+        "width": outcome.width_px,
+        "height": outcome.height_px,
+        "faces": [_face(find) for find in outcome.finds if find.left_out is None],
+        "left_out": [
+            _face(find) | {"reason": find.left_out} for find in outcome.finds if find.left_out
+        ],
+    }
+    if outcome.pictures:
+        body["overlay"] = base64.b64encode(outcome.pictures[0]).decode("ascii")
+    headers = call.headers() | {"x-cost": credits_text(Decimal(0))}
+    return Response(json_text(body), headers=headers, media_type=JSON)
+
+
+def _face(find: Find) -> dict[str, object]:
+    box = find.box
+    return {
+        "box": [round(value, 1) for value in (box.x0, box.y0, box.x1, box.y1)],
+        "score": round(box.score, 3),
+        "quarter_turns": box.quarter_turns,
+    }
 
 
 def credits_reply(call: Call) -> Response:

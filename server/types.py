@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from pipeline.types import FaceBox, FaceOrder, Passes
+from pipeline.types import FaceBox, FaceOrder, Find, Passes
 
 ImageFormat = Literal["jpeg", "png", "webp"]
 
@@ -37,18 +37,35 @@ class DetailOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """The parameters of a call that only looks for faces. `overlay`: whether to draw them."""
+
+    max_faces: int
+    min_face_px: float
+    face_order: FaceOrder
+    detection_threshold: float | None
+    overlay: bool
+    image_format: ImageFormat
+    image_quality: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One accepted call. `id`: 32 lower-case hex digits. `picture`: a file's bytes, readable."""
+    """One accepted call. `id`: 32 lower-case hex digits. `picture`: a file's bytes, readable.
+    `options`: their kind says what is to be done.
+    """
 
     id: str
     picture: bytes
-    options: DetailOptions
+    options: DetailOptions | DetectOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished job. `pictures`: one encoded file per sample. Sizes are the output's. `seconds`:
-    wall time per stage.
+    """A finished job. Sizes are the output's. `seconds`: wall time per stage.
+
+    `pictures`: one encoded file per sample; of a job that looks for faces the overlay, if asked
+    for. `finds`: what such a job found.
     """
 
     pictures: tuple[bytes, ...]
@@ -57,6 +74,7 @@ class Outcome:
     faces: tuple[FaceBox, ...] = ()
     kept: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    finds: tuple[Find, ...] = ()
 
 
 class EngineState(StrEnum):

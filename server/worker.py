@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, cast
+from typing import cast
 
 from pipeline.errors import ImageTooLarge, InvalidImage, Stopped, WeightsError
-from pipeline.images import decode, encode
-from pipeline.types import DetailRequest, DetailResult
 from server.errors import BadImage, ServerError, TooLarge, WorkFailed
+from server.jobs import Detailer, do
 from server.link import Answer, Cancel, FromWorker, LogLine, Progress, Ready, Setup, pack, unpack
-from server.types import DetailOptions, Job, Outcome
+from server.types import Job, Outcome
 
 # This module runs as `__main__`.
 log = logging.getLogger("server.worker")
@@ -28,23 +27,6 @@ LOAD_FAILED = 3
 DEVICE_FAILED = 4
 LINE_LOST = 5
 _PROGRESS_EVERY_S = 0.1
-_SHARED_OPTIONS = tuple(
-    name
-    for name in DetailRequest.__dataclass_fields__
-    if name in DetailOptions.__dataclass_fields__
-)
-
-
-class Detailer(Protocol):
-    """What a loader gives back: `pipeline.detailer.FaceDetailer`, or what walks like it."""
-
-    def __call__(
-        self,
-        request: DetailRequest,
-        on_progress: Callable[[int, int], None],
-        should_stop: Callable[[], bool],
-    ) -> DetailResult:
-        """Do one request. Called from several threads at a time."""
 
 
 class Line:
@@ -95,7 +77,7 @@ class Worker:
         """Do one job and send its answer, whatever happens."""
         answer: Outcome | ServerError
         try:
-            answer = self._detail(job, stop)
+            answer = do(job, self._setup, self._detailer, self._progress_of(job), stop.is_set)
         except Stopped:
             answer = WorkFailed("stopped")
         except ImageTooLarge as error:
@@ -108,37 +90,6 @@ class Worker:
                 os._exit(DEVICE_FAILED)
             answer = WorkFailed()
         self._line.send(Answer(job.id, answer))
-
-    def _detail(self, job: Job, stop: threading.Event) -> Outcome:
-        setup, options = self._setup, job.options
-        started = time.monotonic()
-        picture = decode(
-            job.picture, max_pixels=setup.max_image_pixels, max_side_px=setup.max_side_px
-        )
-        request = DetailRequest(
-            image=picture.image,
-            alpha=picture.alpha,
-            **{name: getattr(options, name) for name in _SHARED_OPTIONS},
-        )
-        decoded = time.monotonic()
-        result = self._detailer(request, self._progress_of(job), stop.is_set)
-        detailed = time.monotonic()
-        pictures = tuple(
-            encode(image, result.alpha, options.image_format, options.image_quality)
-            for image in result.images
-        )
-        return Outcome(
-            pictures=pictures,
-            width_px=result.images[0].width_px,
-            height_px=result.images[0].height_px,
-            faces=result.faces,
-            kept=result.kept,
-            seconds={
-                "decode": decoded - started,
-                **result.seconds,
-                "encode": time.monotonic() - detailed,
-            },
-        )
 
     def _progress_of(self, job: Job) -> Callable[[int, int], None]:
         due = 0.0

@@ -1,0 +1,87 @@
+"""A picture of what was found in a picture, and why each find is or isn't detailed."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.compositing import Repaint, paste_all
+from pipeline.types import CropRegion, FaceCrop, Find, Image, LeftOut, SoftMask
+
+Colour = tuple[int, int, int]
+
+# Of the picture's longer side; text is as high as 14 such lines.
+_LINE = 1 / 700
+_TEXT_LINES = 14
+_TINT = 0.45
+_COUNTS: Colour = (40, 220, 90)
+_CROP: Colour = (90, 170, 255)
+_LEFT_OUT: Colour = (255, 120, 30)
+_REASONS: dict[LeftOut, str] = {
+    "score": "score too low",
+    "size": "too small",
+    "count": "enough others",
+}
+
+
+def draw(image: Image, finds: Sequence[Find], masked: Sequence[tuple[FaceCrop, SoftMask]]) -> Image:
+    """A copy of the picture with boxes, scores, turns and reasons, crops and masks.
+
+    Args:
+        image: the picture.
+        finds: what was found in it.
+        masked: the crops of the faces that count, and what of them is repainted.
+    """
+    tinted = [Repaint(crop, _tint(crop.image), mask) for crop, mask in masked]
+    pixels = paste_all(image, tinted).pixels.copy()
+    for crop, _ in masked:
+        _square(pixels, crop.region)
+    # Those that count last: nothing is drawn over them.
+    for find in reversed(finds):
+        _find(pixels, find)
+    return Image(pixels)
+
+
+def label(find: Find) -> str:
+    """What stands beside a box: score, turn, reason. `0.93`, or `0.21 turned 90 score too low`."""
+    turn = f" turned {90 * find.box.quarter_turns}" if find.box.quarter_turns else ""
+    reason = f" {_REASONS[find.left_out]}" if find.left_out else ""
+    return f"{find.box.score:.2f}{turn}{reason}"
+
+
+def _tint(image: Image) -> Image:
+    pixels = image.pixels * (1 - _TINT) + np.array(_COUNTS) * _TINT
+    return Image(np.ascontiguousarray(pixels.astype(np.uint8)))
+
+
+def _line_px(pixels: NDArray[np.uint8]) -> int:
+    height, width = pixels.shape[:2]
+    return max(1, round(_LINE * int(max(height, width))))
+
+
+def _square(pixels: NDArray[np.uint8], region: CropRegion) -> None:
+    (x, y), half = region.centre_xy, region.side_px / 2
+    corner, other = (round(x - half), round(y - half)), (round(x + half), round(y + half))
+    cv2.rectangle(pixels, corner, other, _CROP, _line_px(pixels))
+
+
+def _find(pixels: NDArray[np.uint8], find: Find) -> None:
+    line_px, box = _line_px(pixels), find.box
+    colour = _LEFT_OUT if find.left_out else _COUNTS
+    x0, y0, x1, y1 = (round(value) for value in (box.x0, box.y0, box.x1, box.y1))
+    cv2.rectangle(pixels, (x0, y0), (x1, y1), colour, 2 * line_px)
+    font, text = cv2.FONT_HERSHEY_SIMPLEX, label(find)
+    scale = cv2.getFontScaleFromHeight(font, _TEXT_LINES * line_px, line_px)
+    (width, height), below = cv2.getTextSize(text, font, scale, line_px)
+    # Above the box where there is room, and never beyond the picture's right side.
+    y = y0 - below if y0 >= height + 2 * below else min(y1 + height + below, len(pixels) - below)
+    corner = (max(0, min(x0, pixels.shape[1] - width)), y)
+    cv2.rectangle(
+        pixels,
+        (corner[0], y - height - below // 2),
+        (corner[0] + width, y + below),
+        (0, 0, 0),
+        cv2.FILLED,
+    )
+    cv2.putText(pixels, text, corner, font, scale, colour, line_px, cv2.LINE_AA)
