@@ -118,7 +118,7 @@ def _configure_sqlite(engine: Engine) -> None:
     """
 
     @event.listens_for(engine, "connect")
-    def _connect(dbapi_connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401
+    def _connect(dbapi_connection: Any, _: ConnectionPoolEntry) -> None:
         dbapi_connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
             dbapi_connection.execute(f"PRAGMA {pragma}")
