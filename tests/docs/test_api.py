@@ -1,13 +1,16 @@
 """docs/api.md says what `server.contract` and `server.replies` do."""
 
 import ast
+import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
-from pages import ROOT, code, tables
+from pages import ROOT, blocks, code, tables
 
+from pipeline.types import LeftOut
 from server import contract
 from server.contract import FIELDS, MANDATORY, Field
 from server.replies import ERRORS
@@ -54,6 +57,19 @@ def test_every_field_is_listed_with_type_default_and_range() -> None:
         (field.name, shown_type(field), shown_default(field), shown_range(field))
         for field in FIELDS
     ]
+
+
+def test_every_path_is_listed() -> None:
+    shown = " ".join(row[0] for row in rows_under("call"))
+    paths = [value for name, value in vars(contract).items() if name.endswith("PATH")]
+    assert len(paths) >= 3
+    assert [path for path in paths if f"{path}`" not in shown] == []
+
+
+def test_every_field_of_detect_is_named() -> None:
+    section = PAGE.read_text().partition("## Which faces count")[2].partition("\n## ")[0]
+    assert [f.name for f in contract.DETECT_FIELDS if f"`{f.name}" not in section] == []
+    assert [reason for reason in get_args(LeftOut) if f"`{reason}`" not in section] == []
 
 
 def test_aliases_are_named() -> None:
@@ -121,22 +137,50 @@ def test_every_reason_to_refuse_a_picture_is_listed() -> None:
             assert fragment.strip() in shown, text
 
 
-@pytest.mark.parametrize(
-    ("fields", "groups"),
-    [({"denoise": 0}, {"every reply", "pictures"}), ({"denoise": 2}, {"every reply"})],
-)
-def test_replies_carry_the_headers_that_are_listed(
-    server_url: str, shell: dict[str, str], folder: Path, fields: dict[str, int], groups: set[str]
-) -> None:
-    picture = (folder / "examples" / "astronaut-damaged.jpg").read_bytes()
-    reply = httpx.post(
-        f"{server_url}{contract.PATH}",
-        headers={contract.KEY_HEADER: shell["KEY"]},
-        files={"image": picture},
-        data={"prompt": "", **fields},
+def post(url: str, key: str, picture: Path, fields: dict[str, object]) -> httpx.Response:
+    return httpx.post(
+        url,
+        headers={contract.KEY_HEADER: key},
+        files={"image": picture.read_bytes()},
+        data=fields,
         trust_env=False,
         timeout=60,
     )
-    listed = {code(row[0]).lower() for row in rows_under("header", "on") if row[1] in groups}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "groups"),
+    [
+        (contract.PATH, {"prompt": "", "denoise": 0}, {"every reply", "pictures"}),
+        (contract.PATH, {"prompt": "", "denoise": 2}, {"every reply"}),
+        (contract.DETECT_PATH, {}, {"every reply", "finds"}),
+    ],
+)
+def test_replies_carry_the_headers_that_are_listed(
+    server_url: str,
+    shell: dict[str, str],
+    folder: Path,
+    path: str,
+    fields: dict[str, object],
+    groups: set[str],
+) -> None:
+    picture = folder / "examples" / "astronaut-damaged.jpg"
+    reply = post(f"{server_url}{path}", shell["KEY"], picture, fields)
+    listed = {
+        code(row[0]).lower()
+        for row in rows_under("header", "on")
+        if groups & set(row[1].split(", "))
+    }
     own = {name.lower() for name in reply.headers if name.lower().startswith("x-")}
     assert own == listed
+
+
+def test_detect_answers_with_the_keys_that_are_shown(
+    server_url: str, shell: dict[str, str]
+) -> None:
+    shown = json.loads(next(text for text in blocks(PAGE, "json") if "faces" in text))
+    picture = ROOT / "examples" / "astronaut-damaged.jpg"
+    reply = post(f"{server_url}{contract.DETECT_PATH}", shell["KEY"], picture, {}).json()
+    assert reply.keys() == shown.keys()
+    assert (reply["width"], reply["height"], len(reply["faces"])) == (512, 512, 1)
+    assert reply["faces"][0].keys() == shown["faces"][0].keys()
