@@ -94,10 +94,10 @@ def recorded(detailer: FaceDetailer) -> tuple[FaceDetailer, Recorder]:
 
 @pytest.fixture(scope="module")
 def quick(detailer) -> FaceDetailer:
-    """The embedded profile at a small work size, for what depends on no size."""
+    """The embedded profile at a small work size, and at strengths that any weights would show."""
     profile = detailer.profile
-    outline = replace(profile.outline, work_px=(64,))
-    detail = replace(profile.detail, work_px=(128,))
+    outline = replace(profile.outline, work_px=(64,), strength=1.0)
+    detail = replace(profile.detail, work_px=(128,), strength=0.6)
     small = replace(profile, outline=outline, detail=detail)
     return rebuilt(detailer, detailer._inpainter, small)
 

@@ -60,7 +60,13 @@ def test_a_face_of_few_pixels_is_bad_however_sharp():
 
 @pytest.mark.parametrize(
     "box",
-    [(-30, -30, 40, 40), (60, 60, 110, 110), (63.9, 0, 110, 64), (10.2, 10.2, 10.4, 60)],
+    [
+        (-30, -30, 40, 40),
+        (60, 60, 110, 110),
+        (63.9, 0, 110, 64),
+        (10.2, 9, 10.4, 60),
+        (9, 10.2, 60, 10.4),
+    ],
 )
 def test_a_face_at_the_border_or_thinner_than_a_pixel_is_measured(box):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

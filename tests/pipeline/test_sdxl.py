@@ -85,7 +85,8 @@ def tiny(detailer) -> SdxlInpainter:
 def four_channels(tiny) -> UNet2DConditionModel:
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_config({**tiny._unet.config, "in_channels": 4})
-    return unet.eval().requires_grad_(False)
+    # As `load_inpainter` lays it out: otherwise both sides round differently.
+    return unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("channels", [9, 4])
@@ -179,6 +180,16 @@ def test_the_same_job_gives_the_same_bytes_and_another_seed_others(tiny):
     (first,), (again,), (other,) = (run(tiny, job(seed=seed)) for seed in (7, 7, 8))
     assert levels_apart(first, again) == 0
     assert levels_apart(first, other) > 0
+
+
+def test_a_profile_takes_its_share_of_the_guidance_beyond_1(tiny, scheduler_config):
+    half = SdxlInpainter(
+        tiny._unet, tiny._vae, tiny._text, scheduler_config, replace(CONFIG, guidance=0.5)
+    )
+    whole = SdxlInpainter(tiny._unet, tiny._vae, tiny._text, scheduler_config, CONFIG)
+    (wanted,) = run(whole, job(guidance_scale=4.0))
+    assert levels_apart(run(half, job(guidance_scale=7.0))[0], wanted) == 0
+    assert levels_apart(run(whole, job(guidance_scale=9.0))[0], wanted) > 0
 
 
 def test_a_face_does_not_depend_on_the_rest_of_its_batch(tiny):
