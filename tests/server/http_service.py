@@ -20,7 +20,7 @@ from server.app import create_app
 from server.database import open_database
 from server.keys import KeyRing
 from server.settings import Settings
-from server.types import EngineState, Job, Outcome
+from server.types import Engine, EngineState, Job, Outcome
 
 
 class ResizeEngine:
@@ -86,9 +86,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(settings: Settings) -> Iterator[Service]:
+def running(settings: Settings, engine: Engine | None = None) -> Iterator[Service]:
+    """A server; `engine`: what does its work, else a plain resize."""
     database: Database = open_database(settings)
-    accounts, engine = Accounts(database, settings), ResizeEngine()
+    accounts, engine = Accounts(database, settings), engine or ResizeEngine()
     app = create_app(settings, accounts=accounts, engine=engine)
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

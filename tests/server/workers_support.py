@@ -4,10 +4,12 @@ import asyncio
 import io
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import PIL.Image
 import worker_loads
@@ -79,6 +81,14 @@ async def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not true():
             await asyncio.sleep(0.01)
+
+
+def until_ready(client: httpx.Client, within_s: float = 120.0) -> None:
+    """Wait for a server's first worker."""
+    deadline = time.monotonic() + within_s
+    while client.get("/ready").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def begun(file: Path) -> bool:
