@@ -74,8 +74,9 @@ def _find(pixels: NDArray[np.uint8], find: Find) -> None:
     font, text = cv2.FONT_HERSHEY_SIMPLEX, label(find)
     scale = cv2.getFontScaleFromHeight(font, _TEXT_LINES * line_px, line_px)
     (width, height), below = cv2.getTextSize(text, font, scale, line_px)
-    # Above the box where there is room, and never beyond the picture's right side.
-    y = y0 - below if y0 >= height + 2 * below else min(y1 + height + below, len(pixels) - below)
+    # Above the box where there is room, and never beyond the picture's right and lower sides.
+    under = min(y1 + height + below, len(pixels) - below - 1)
+    y = y0 - below if y0 >= height + 2 * below else under
     corner = (max(0, min(x0, pixels.shape[1] - width)), y)
     cv2.rectangle(
         pixels,
