@@ -253,8 +253,8 @@ class DetailResult:
     """What one call gives back.
 
     `images`: one per sample, enlarged. `alpha`: enlarged likewise, or None. `faces`: in the input's
-    pixels, in the order in which they were repainted. `kept`: how many faces kept their old pixels
-    because the model's answer was not finite.
+    pixels, in the order in which they were repainted. `kept`: how many faces, over all samples,
+    kept their old pixels because no answer of the model was finite.
     `seconds`: wall time per stage, in the order walked.
     """
 
