@@ -63,6 +63,7 @@ class _Rider:
     walk: Walk
     on_step: OnStep
     should_stop: ShouldStop
+    party: object
     arrived: Future[None] = field(default_factory=Future)
 
     def check(self) -> None:
@@ -89,11 +90,16 @@ class DenoiseLoop:
     """Runs walks to their end on a thread of its own; safe to call from any number of threads.
 
     `predict`: the UNet. `batch_sizes`: the menu of row counts, ascending; the last is the most
-    that one call gets.
+    that one call gets. `shared`: whether walks of different `run` calls may share a UNet call. That
+    is what keeps a GPU full; a CPU is full with one, and unshared, the same walks give the same
+    bits whoever else walks, since no kernel sees another batch size.
     """
 
-    def __init__(self, predict: Predict, batch_sizes: Sequence[int]) -> None:
+    def __init__(
+        self, predict: Predict, batch_sizes: Sequence[int], *, shared: bool = True
+    ) -> None:
         self._predict = predict
+        self._shared = shared
         self._batch_sizes = tuple(batch_sizes)
         self._waiting: deque[_Rider] = deque()
         self._changed = threading.Condition()
@@ -112,7 +118,8 @@ class DenoiseLoop:
             Stopped: `should_stop` answered True.
             Exception: whatever the UNet call of one of the walks raised, or a callback.
         """
-        riders = [_Rider(walk, on_step, should_stop) for walk in walks]
+        party = object()
+        riders = [_Rider(walk, on_step, should_stop, party) for walk in walks]
         with self._changed:
             self._waiting.extend(riders)
             self._changed.notify()
@@ -132,14 +139,15 @@ class DenoiseLoop:
 
     def _board(self) -> list[_Rider]:
         """Take the longest waiting walks of one size, as many as one call holds."""
-        side = self._waiting[0].walk.side
+        first = self._waiting[0]
         boarded: list[_Rider] = []
         left: deque[_Rider] = deque()
         rows = 0
         for rider in self._waiting:
             wanted = rider.walk.row_count
             fits = not boarded or rows + wanted <= self._batch_sizes[-1]
-            if rider.walk.side == side and fits:
+            meets = self._shared or rider.party is first.party
+            if meets and fits and rider.walk.side == first.walk.side:
                 boarded.append(rider)
                 rows += wanted
             else:

@@ -79,7 +79,9 @@ class SdxlInpainter:
         self._scheduler_config = scheduler_config
         self._config = config
         self._sees_mask = unet.config.in_channels == 9
-        self._loop = DenoiseLoop(self._predict, config.batch_sizes)
+        self._loop = DenoiseLoop(
+            self._predict, config.batch_sizes, shared=unet.device.type != "cpu"
+        )
 
     @torch.inference_mode()
     def inpaint(

@@ -212,3 +212,16 @@ def test_a_short_walk_does_not_wait_behind_long_ones(predict, make_walk, side):
             riding.result()
     # Five walks, two at a time: a turn comes round at least every four calls.
     assert waited <= 3 * 2 * 4
+
+
+def test_unshared_the_same_walk_gives_the_same_bits_whoever_else_walks(make_walk, predict):
+    def walked(loop: DenoiseLoop, plan: Plan) -> torch.Tensor:
+        walk = make_walk(plan)
+        loop.run([walk], lambda: None, lambda: False)
+        return walk.latents
+
+    loop = DenoiseLoop(predict, (1, 2, 4, 8), shared=False)
+    alone = [walked(loop, plan) for plan in PLANS[:3]]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda plan: walked(loop, plan), PLANS[:3]))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))

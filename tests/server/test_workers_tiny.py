@@ -1,25 +1,17 @@
 """The engine with the embedded profile's own networks."""
 
 import asyncio
-import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pytest
 from workers_support import job, pixels, settings, until
 
 from server.types import EngineState, Outcome
 from server.workers import WorkerPool
-from weights.manifest import profile_folder
 
 DAMAGED = Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg"
-COMPLETE = (
-    importlib.util.find_spec("pipeline.loading") is not None
-    and (profile_folder("tiny") / "unet" / "diffusion_pytorch_model.safetensors").is_file()
-)
 
 
-@pytest.mark.skipif(not COMPLETE, reason="the tiny profile is not complete yet")
 def test_the_tiny_profile_finds_and_repaints_the_face_of_a_photograph() -> None:
     async def detail() -> list[Outcome]:
         pool = WorkerPool(settings())
