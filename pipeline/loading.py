@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 # Read when the libraries behind the adapters are imported: nothing is fetched or reported while
@@ -18,6 +19,7 @@ import numpy as np
 
 from pipeline.config import read_profile
 from pipeline.detailer import FaceDetailer
+from pipeline.detection import find_faces
 from pipeline.models.esrgan import load_upscaler
 from pipeline.models.sam import load_segmenter
 from pipeline.models.sdxl import load_inpainter
@@ -50,6 +52,23 @@ def load(folder: Path, device: str) -> FaceDetailer:
     seconds = time.monotonic() - started
     logger.info("profile %s is ready on %s after %.1f s", profile.name, device, seconds)
     return detailer
+
+
+def load_finder(folder: Path, device: str) -> Callable[[Image], list[FaceBox]]:
+    """The detection stage alone, as `FaceDetailer` runs it with the profile's threshold.
+
+    Raises:
+        WeightsError: a file is missing or is not what the profile says.
+    """
+    config = read_profile(folder).detector
+    detector = load_detector(folder, config, device)
+
+    def find(image: Image) -> list[FaceBox]:
+        """The faces that score enough, best first."""
+        faces = find_faces(image, detector, config.input_px, config.threshold)
+        return [face for face in faces if face.score >= config.threshold]
+
+    return find
 
 
 def warm_up(detailer: FaceDetailer) -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.config import read_profile
 from pipeline.detection import find_faces, judge
 from pipeline.geometry import iou
-from pipeline.models.yolo import YoloDetector, load_detector
+from pipeline.loading import load_finder
 from pipeline.types import DetailRequest, FaceBox, Image
 from weights.manifest import profile_folder
 
@@ -21,24 +20,13 @@ Find = Callable[[Pixels], list[FaceBox]]
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
 # Where the face is in astronaut.png, by eye: forehead to chin, cheek to cheek.
 FACE = FaceBox(180, 70, 272, 178, 1.0)
-THRESHOLD = 0.3
 
 
 @pytest.fixture(scope="module")
-def detector() -> YoloDetector:
-    folder = profile_folder("tiny")
-    return load_detector(folder, read_profile(folder).detector, "cpu")
-
-
-@pytest.fixture(scope="module")
-def find(detector: YoloDetector) -> Find:
-    """The faces of a picture that score enough."""
-
-    def faces(pixels: Pixels) -> list[FaceBox]:
-        found = find_faces(Image(np.ascontiguousarray(pixels)), detector, 640, THRESHOLD)
-        return [face for face in found if face.score >= THRESHOLD]
-
-    return faces
+def find() -> Find:
+    """The embedded detector's faces."""
+    finder = load_finder(profile_folder("tiny"), "cpu")
+    return lambda pixels: finder(Image(np.ascontiguousarray(pixels)))
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +126,53 @@ def test_a_face_larger_than_a_tile_is_one_face(find: Find, astronaut: Pixels) ->
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 2000), (3000, 2), (640, 480)])
 def test_nothing_in_a_flat_picture_of_any_shape(find: Find, width: int, height: int) -> None:
     assert find(np.full((height, width, 3), 90, np.uint8)) == []
+
+
+class RedOverBlue:
+    """A detector that knows one thing, and only upright: red above blue. It takes the red half
+    alone for a face too, less surely.
+    """
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
+        self.looks += 1
+        return [self._faces(image.pixels.astype(int), threshold) for image in images]
+
+    def _faces(self, pixels: NDArray[np.int_], threshold: float) -> list[FaceBox]:
+        red, blue = (
+            np.argwhere((pixels[..., a] > 180) & (pixels[..., b] < 80)) for a, b in ((0, 2), (2, 0))
+        )
+        if min(len(red), len(blue)) == 0 or red[:, 0].mean() >= blue[:, 0].mean() - 2:
+            return []
+        (y0, x0), (middle, x1) = red.min(axis=0), red.max(axis=0) + 1
+        y1 = blue[:, 0].max() + 1
+        found = [FaceBox(x0, y0, x1, y1, 0.9), FaceBox(x0, y0, x1, middle, 0.6)]
+        return [face for face in found if face.score >= threshold]
+
+
+def red_over_blue(turns: int) -> tuple[Image, FaceBox]:
+    """A picture with such a "face" turned clockwise, and where it is."""
+    pixels = np.full((200, 200, 3), 128, np.uint8)
+    pixels[40:80, 60:120] = (255, 0, 0)
+    pixels[80:120, 60:120] = (0, 0, 255)
+    box = FaceBox(60, 40, 120, 120, 1.0)
+    for _ in range(turns):
+        box = turned_clockwise(box, 200)
+    return Image(np.ascontiguousarray(np.rot90(pixels, -turns))), box
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_the_picture_is_turned_where_nothing_stands_upright(turns: int) -> None:
+    picture, box = red_over_blue(turns)
+    detector = RedOverBlue()
+    (face,) = find_faces(picture, detector, 640, 0.45)
+    assert iou(face, box) > 0.95
+    assert face.quarter_turns == turns
+    assert face.score == pytest.approx(0.9)
+    # An upright one is looked at twice; else the first look and the one at no suspects come before.
+    assert detector.looks == (2 if turns == 0 else 4)
 
 
 FACES = [
