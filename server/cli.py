@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from server import cli_accounts, cli_weights
+from server import cli_accounts, cli_eval, cli_weights
 from server.errors import OperatorError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_weights.app, name="weights")
+app.add_typer(cli_eval.app, name="eval")
 app.add_typer(cli_accounts.keys_app, name="keys")
 app.add_typer(cli_accounts.credits_app, name="credits")
 

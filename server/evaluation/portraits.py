@@ -1,0 +1,78 @@
+"""Portraits and backgrounds from folders, to compose scenes of."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.errors import InvalidImage, InvalidValue
+from pipeline.images import decode
+from pipeline.types import FaceBox, Image
+from server.errors import OperatorError
+from server.evaluation.scenes import Portrait
+
+Finder = Callable[[Image], list[FaceBox]]
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_MAX_PIXELS = 50_000_000
+_MAX_SIDE_PX = 8192
+
+
+def read_portraits(files: Sequence[Path], labels: Path | None, find: Finder) -> list[Portrait]:
+    """The pictures with exactly one upright face: by `labels`, else by what `find` finds.
+
+    Raises:
+        OperatorError: a file cannot be read, or no picture is left.
+    """
+    known = None if labels is None else _read_labels(labels)
+    portraits = []
+    for file in files:
+        image = read_image(file)
+        faces = find(image) if known is None else known.get(file.name, [])
+        if len(faces) == 1 and faces[0].quarter_turns == 0:
+            portraits.append(Portrait(image, faces[0]))
+    if not portraits:
+        raise OperatorError("No picture has exactly one upright face.")
+    return portraits
+
+
+def picture_files(folder: Path, every: int) -> list[Path]:
+    """Every `every`-th picture below a folder, in the order of their paths.
+
+    Raises:
+        OperatorError: there is none.
+    """
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise OperatorError(f"There are no pictures in {folder}.")
+    return found[::every]
+
+
+def read_image(file: Path) -> Image:
+    """One picture, without its transparency.
+
+    Raises:
+        OperatorError: it cannot be read.
+    """
+    try:
+        return decode(file.read_bytes(), max_pixels=_MAX_PIXELS, max_side_px=_MAX_SIDE_PX).image
+    except InvalidImage as error:
+        raise OperatorError(f"{file}: {error}") from error
+
+
+def _read_labels(file: Path) -> dict[str, list[FaceBox]]:
+    """Faces by file name."""
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            name: [_box(*map(float, face["box"])) for face in faces]
+            for name, faces in entries.items()
+        }
+    except OSError as error:
+        raise OperatorError(f"{file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidValue) as error:
+        form = '{"a.jpg": [{"box": [x0, y0, x1, y1]}]}'
+        raise OperatorError(f"{file} should be JSON such as {form}.") from error
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> FaceBox:
+    return FaceBox(x0, y0, x1, y1, score=1.0)
