@@ -77,6 +77,7 @@ def warm_up(detailer: FaceDetailer) -> None:
     """
     image = Image(np.full((256, 256, 3), 128, np.uint8))
     request = DetailRequest(image, prompt="", denoise=0.4, num_inference_steps=2, upscale=2)
+    detailer.find_faces(request)
     detailer.detail_faces(
         request, [FaceBox(64, 64, 192, 192, 1.0)], lambda _done, _total: None, lambda: False
     )
