@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compositing import Repaint, cut, match_colour, paste, paste_all
+from pipeline.compositing import Repaint, cut, keep_tone, match_colour, paste, paste_all
 from pipeline.geometry import crop_matrix
 from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, SoftMask
 
@@ -281,3 +281,19 @@ def test_without_a_ring_colours_stay(level):
     painted = Image(255 - crop.image.pixels)
     mask = SoftMask(np.full((256, 256), level, np.float32))
     assert match_colour(painted, crop.image, mask) is painted
+
+
+def test_keep_tone_takes_coarse_colours_from_the_picture_and_fine_detail_from_the_model():
+    rng = np.random.default_rng(0)
+    original = Image(np.full((96, 96, 3), (150, 120, 100), np.uint8))
+    detail = rng.integers(-8, 9, (96, 96, 1))
+    painted = Image((np.array((120, 130, 115)) + detail).astype(np.uint8))
+    kept = keep_tone(painted, original, 16.0).pixels.astype(float)
+    assert np.abs(kept.mean(axis=(0, 1)) - (150, 120, 100)).max() < 1
+    assert np.corrcoef((kept - kept.mean((0, 1))).mean(2).ravel(), detail.ravel())[0, 1] > 0.95
+
+
+def test_keep_tone_changes_nothing_where_nothing_differs():
+    picture = Image(np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    change = keep_tone(picture, picture, 8.0).pixels.astype(int) - picture.pixels
+    assert np.abs(change).max() <= 1

@@ -32,3 +32,12 @@ def serve(tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Ser
 @pytest.fixture
 def picture() -> bytes:
     return encoded()
+
+
+@pytest.fixture
+def tiny_on_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands run the embedded profile on the CPU, with a data folder of their own."""
+    monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FACE_DETAILER_PROFILE", "tiny")
+    monkeypatch.setenv("FACE_DETAILER_DEVICES", "cpu")
+    monkeypatch.setenv("COLUMNS", "200")

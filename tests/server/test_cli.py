@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
 import socket
@@ -36,8 +35,6 @@ Cli = Callable[..., Answer]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("FACE_DETAILER_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
 

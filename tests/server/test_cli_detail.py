@@ -1,7 +1,6 @@
 """`face-detailer detail` and `face-detailer weights`, with the embedded profile's own networks."""
 
 import io
-import os
 import re
 import signal
 import subprocess
@@ -16,21 +15,14 @@ import pytest
 from server.cli import main
 
 # diffusers' schedulers hand torch tensors to numpy in a way that numpy 2 advises against.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("tiny_on_cpu"),
+]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg"
 PARAMETERS = ["--prompt", "a face", "--denoise", "0.4", "--num-inference-steps", "15"]
 RUN_AS_CLI = [sys.executable, "-c", "from server.cli import main; main()"]
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("FACE_DETAILER_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("FACE_DETAILER_PROFILE", "tiny")
-    monkeypatch.setenv("FACE_DETAILER_DEVICES", "cpu")
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`face-detailer detect` with the embedded profile's own networks."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +10,9 @@ import pytest
 
 from server.cli import main
 
+pytestmark = pytest.mark.usefixtures("tiny_on_cpu")
+
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("FACE_DETAILER_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("FACE_DETAILER_PROFILE", "tiny")
-    monkeypatch.setenv("FACE_DETAILER_DEVICES", "cpu")
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

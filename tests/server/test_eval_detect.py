@@ -1,7 +1,6 @@
 """`face-detailer eval detect`: scenes whose faces are known, how finds are counted, the command."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -121,8 +120,6 @@ def evaluate(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
     """Run `eval detect` in this process; its exit code, standard output and error."""
-    for name in [name for name in os.environ if name.startswith("FACE_DETAILER_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -1,6 +1,5 @@
 """Settings: from the environment, checked, documented."""
 
-import os
 import re
 import stat
 from decimal import Decimal
@@ -12,12 +11,6 @@ from pydantic import ValidationError
 from server.settings import ENV_PREFIX, Settings, SettingsError, read_settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
-        monkeypatch.delenv(name)
 
 
 def shown_default(name: str) -> str:

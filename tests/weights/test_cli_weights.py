@@ -1,6 +1,5 @@
 """`face-detailer weights …` on a profile of small files."""
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -46,8 +45,6 @@ def toml_of(profile: Profile) -> str:
 @pytest.fixture(autouse=True)
 def environment(profile: Profile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The upscaler, last in the manifest, is an extra here."""
-    for name in [name for name in os.environ if name.startswith("FACE_DETAILER_")]:
-        monkeypatch.delenv(name)
     url = profile.server.url
     monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("FACE_DETAILER_HUB_ENDPOINT", url)
