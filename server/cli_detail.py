@@ -13,10 +13,11 @@ from rich.progress import Progress
 from pipeline.detailer import FaceDetailer
 from pipeline.errors import InvalidImage, Stopped
 from pipeline.images import encode
-from pipeline.types import DetailRequest, DetailResult
+from pipeline.types import DetailResult
 from server import contract, logs
 from server.cli_models import FORMATS, load_detailer, read_picture, write_file
 from server.errors import BadParameter, OperatorError
+from server.jobs import detail_request
 from server.parameters import parse
 from server.settings import Settings
 from server.types import DetailOptions, ImageFormat
@@ -133,23 +134,8 @@ def _detail(
     picture = read_picture(task.source, settings)
     options = task.options
     longer_side_px = max(picture.image.width_px, picture.image.height_px)
-    request = DetailRequest(
-        image=picture.image,
-        alpha=picture.alpha,
-        prompt=options.prompt,
-        denoise=options.denoise,
-        negative_prompt=options.negative_prompt,
-        samples=options.samples,
-        num_inference_steps=options.num_inference_steps,
-        guidance_scale=options.guidance_scale,
-        seed=options.seed,
-        upscale=contract.largest_upscale(options.upscale, longer_side_px, settings.max_side_px),
-        passes=options.passes,
-        max_faces=options.max_faces,
-        min_face_px=options.min_face_px,
-        face_order=options.face_order,
-        detection_threshold=options.detection_threshold,
-    )
+    upscale = contract.largest_upscale(options.upscale, longer_side_px, settings.max_side_px)
+    request = detail_request(picture, replace(options, upscale=upscale))
     bar = progress.add_task(task.source.name, total=None)
     result = detailer(
         request,

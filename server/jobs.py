@@ -66,12 +66,7 @@ def _detail(
     on_progress: Callable[[int, int], None],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    request = DetailRequest(
-        image=picture.image,
-        alpha=picture.alpha,
-        **{name: getattr(options, name) for name in _SHARED_OPTIONS},
-    )
-    result = detailer(request, on_progress, should_stop)
+    result = detailer(detail_request(picture, options), on_progress, should_stop)
     detailed = time.monotonic()
     pictures = tuple(
         encode(image, result.alpha, options.image_format, options.image_quality)
@@ -108,6 +103,15 @@ def _detect(
             "overlay": time.monotonic() - found,
         },
         finds=tuple(finds),
+    )
+
+
+def detail_request(picture: Picture, options: DetailOptions) -> DetailRequest:
+    """The request that the options ask for."""
+    return DetailRequest(
+        image=picture.image,
+        alpha=picture.alpha,
+        **{name: getattr(options, name) for name in _SHARED_OPTIONS},
     )
 
 
