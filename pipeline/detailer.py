@@ -1,21 +1,17 @@
 """The picture's walk: find the faces, mask them, repaint each in two passes, blend in, upscale."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from pipeline import masks
 from pipeline.compositing import Repaint, cut, keep_tone, match_colour, paste_all
 from pipeline.config import PassConfig, Profile
 from pipeline.detection import find_faces, judge
-from pipeline.errors import Stopped
 from pipeline.geometry import plan_crop, rounds
 from pipeline.health import is_badly_damaged
 from pipeline.images import resize_alpha
 from pipeline.overlay import draw
 from pipeline.prompts import is_skip, split_prompt
+from pipeline.run import Face, OnProgress, Order, Run
 from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
 from pipeline.steps import plan_steps
 from pipeline.types import (
@@ -28,60 +24,6 @@ from pipeline.types import (
     InpaintJob,
     SoftMask,
 )
-
-OnProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Face:
-    """A face that is to be repainted, and its own prompts."""
-
-    box: FaceBox
-    prompt: str
-    negative_prompt: str
-    needs_outline: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A repaint that one pass asks for: a face of one sample, its crop, how much of it is kept."""
-
-    sample: int
-    face: _Face
-    crop: FaceCrop
-    mask: SoftMask
-
-
-@dataclass(slots=True)
-class _Run:
-    """What one call keeps: its request, its clock, its progress; and of which samples' faces the
-    model was asked for, and gave, a repaint.
-    """
-
-    request: DetailRequest
-    on_progress: OnProgress
-    should_stop: ShouldStop
-    total_steps: int = 0
-    done_steps: int = 0
-    asked: set[tuple[int, _Face]] = field(default_factory=set)
-    painted: set[tuple[int, _Face]] = field(default_factory=set)
-    seconds: dict[str, float] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Stop here if nobody waits any more; else add the block's wall time to the stage's."""
-        if self.should_stop():
-            raise Stopped("the work was stopped")
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def step(self) -> None:
-        """One more denoising step of one face is done."""
-        with self.lock:
-            self.done_steps += 1
-            self.on_progress(min(self.done_steps, self.total_steps), self.total_steps)
 
 
 class FaceDetailer:
@@ -118,7 +60,7 @@ class FaceDetailer:
         Raises:
             Stopped: `should_stop` answered True.
         """
-        run = _Run(request, on_progress, should_stop)
+        run = Run(request, on_progress, should_stop)
         with run.stage("detect"):
             faces = self.find_faces(request)
         return self._detail(run, faces)
@@ -156,9 +98,9 @@ class FaceDetailer:
         should_stop: ShouldStop = lambda: False,
     ) -> DetailResult:
         """As a call, for faces that are already known; in pixels of `request.image`."""
-        return self._detail(_Run(request, on_progress, should_stop), faces)
+        return self._detail(Run(request, on_progress, should_stop), faces)
 
-    def _detail(self, run: _Run, boxes: Sequence[FaceBox]) -> DetailResult:
+    def _detail(self, run: Run, boxes: Sequence[FaceBox]) -> DetailResult:
         request = run.request
         faces = self._plan(request, boxes)
         run.total_steps = request.samples * sum(
@@ -180,14 +122,14 @@ class FaceDetailer:
         walked = tuple(face.box for face in faces)
         return DetailResult(images, alpha, walked, len(run.asked - run.painted), run.seconds)
 
-    def _plan(self, request: DetailRequest, boxes: Sequence[FaceBox]) -> list[_Face]:
+    def _plan(self, request: DetailRequest, boxes: Sequence[FaceBox]) -> list[Face]:
         """The faces to repaint: none at denoise 0, and none whose prompt says so."""
         if request.denoise == 0:
             return []
         prompts = split_prompt(request.prompt, len(boxes))
         negatives = split_prompt(request.negative_prompt, len(boxes))
         return [
-            _Face(
+            Face(
                 box,
                 prompt,
                 negative,
@@ -200,7 +142,7 @@ class FaceDetailer:
 
     def _steps(self, request: DetailRequest, config: PassConfig) -> int:
         """How many steps one face of one sample takes in a pass."""
-        strength = config.strength * request.denoise
+        strength = _strength(request, config)
         if strength == 0:
             return 0
         rule = self.profile.inpainter.step_rule
@@ -214,10 +156,10 @@ class FaceDetailer:
         return 0.21 + max(self.profile.outline.grow, self.profile.detail.grow)
 
     def _repaint(
-        self, run: _Run, pictures: list[Image], faces: Sequence[_Face], config: PassConfig
+        self, run: Run, pictures: list[Image], faces: Sequence[Face], config: PassConfig
     ) -> list[Image]:
         """One pass over some faces of every sample's picture, as one batch."""
-        strength = config.strength * run.request.denoise
+        strength = _strength(run.request, config)
         if not faces or strength == 0:
             return pictures
         with run.stage("cut"):
@@ -230,7 +172,7 @@ class FaceDetailer:
         with run.stage("segment"):
             soft = {key: self._segment(found, config) for key, found in crops.items()}
             orders = [
-                _Order(sample, face, crop, mask)
+                Order(sample, face, crop, mask)
                 for sample, picture in enumerate(pictures)
                 for face, crop, mask in zip(
                     faces, crops[id(picture)], soft[id(picture)], strict=True
@@ -259,7 +201,7 @@ class FaceDetailer:
             face = masks.clean(mask, crop.box) if mask is not None else None
             if face is None:
                 face = masks.ellipse(crop.box, crop.region.work_px)
-            longer_px = max(crop.box.width_px, crop.box.height_px)
+            longer_px = crop.box.longer_px
             hard = masks.grow(face, config.grow * longer_px)
             soft.append(masks.feather_inside(hard, config.feather * longer_px))
         return soft
@@ -274,13 +216,16 @@ class FaceDetailer:
         return tuple(large[id(picture)] for picture in pictures)
 
 
-def _match(answer: Image, order: _Order, config: PassConfig) -> Image:
+def _match(answer: Image, order: Order, config: PassConfig) -> Image:
     """The model's answer in the picture's colours, as the profile wants them matched."""
     if config.tone == 0:
         return match_colour(answer, order.crop.image, order.mask)
-    box = order.crop.box
-    sigma_px = config.tone * max(box.width_px, box.height_px)
-    return keep_tone(answer, order.crop.image, sigma_px)
+    return keep_tone(answer, order.crop.image, config.tone * order.crop.box.longer_px)
+
+
+def _strength(request: DetailRequest, config: PassConfig) -> float:
+    """How far up the noise a pass starts."""
+    return config.strength * request.denoise
 
 
 def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:
@@ -288,7 +233,7 @@ def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:
     return cut(picture, box, plan_crop(box, config, box.quarter_turns))
 
 
-def _job(request: DetailRequest, order: _Order, strength: float) -> InpaintJob:
+def _job(request: DetailRequest, order: Order, strength: float) -> InpaintJob:
     """The order as the denoise loop takes it."""
     return InpaintJob(
         image=order.crop.image,

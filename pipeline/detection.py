@@ -139,10 +139,10 @@ def _look_again(
 
 def _turns(box: FaceBox) -> tuple[int, ...]:
     """In which turns a find is looked at again."""
-    longer_px = max(box.width_px, box.height_px)
+    longer_px = box.longer_px
     return (0, 1, 2, 3) if longer_px >= TURNED_FROM_PX else (box.quarter_turns,)
 
 
 def _crop(image: Image, box: FaceBox, quarter_turns: int) -> FaceCrop:
-    side_px = CROP * max(box.width_px, box.height_px)
+    side_px = CROP * box.longer_px
     return cut(image, box, CropRegion(box.centre_xy, side_px, CROP_PX, quarter_turns))

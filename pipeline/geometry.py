@@ -23,7 +23,7 @@ def plan_crop(box: FaceBox, config: PassConfig, quarter_turns: int = 0) -> CropR
     The work size is the menu's smallest that does not shrink the crop, else its largest: that cap
     always holds.
     """
-    side_px = config.crop_factor * max(box.width_px, box.height_px)
+    side_px = config.crop_factor * box.longer_px
     work_px = next((size for size in config.work_px if size >= side_px), config.work_px[-1])
     return CropRegion(box.centre_xy, side_px, work_px, quarter_turns)
 
@@ -106,7 +106,7 @@ def covered_rows_cols(region: CropRegion, height_px: int, width_px: int) -> tupl
 
 def grown(box: FaceBox, share: float) -> FaceBox:
     """The box, each side moved outwards by `share` of the longer one: where a mask may paint."""
-    pad = share * max(box.width_px, box.height_px)
+    pad = share * box.longer_px
     return FaceBox(box.x0 - pad, box.y0 - pad, box.x1 + pad, box.y1 + pad, box.score)
 
 

@@ -114,6 +114,11 @@ class FaceBox:
         return self.y1 - self.y0
 
     @property
+    def longer_px(self) -> float:
+        """The longer side: what all shares of a face's size are of."""
+        return max(self.width_px, self.height_px)
+
+    @property
     def centre_xy(self) -> tuple[float, float]:
         """The middle of the box."""
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2

@@ -109,15 +109,20 @@ class SdxlInpainter:
         )
 
     def _canvases(self, jobs: Sequence[InpaintJob]) -> list[Canvas]:
-        pixels = [_to_tensor(job.image.pixels) for job in jobs]
-        masks = [torch.from_numpy(job.mask.pixels)[None, None] for job in jobs]
+        # Samples of one picture share its crops and masks: those are encoded once.
+        keys = [(id(job.image), id(job.mask)) for job in jobs]
+        distinct = dict(zip(keys, jobs, strict=True))
+        pixels = [_to_tensor(job.image.pixels) for job in distinct.values()]
+        masks = [torch.from_numpy(job.mask.pixels)[None, None] for job in distinct.values()]
         latents = self._encode(pixels)
-        hidden: list[torch.Tensor | None] = [None] * len(jobs)
+        hidden: list[torch.Tensor | None] = [None] * len(distinct)
         if self._sees_mask:
             greyed = [picture * (mask == 0) for picture, mask in zip(pixels, masks, strict=True)]
             hidden[:] = self._encode(greyed)
+        encoded = dict(zip(distinct, zip(masks, latents, hidden, strict=True), strict=True))
         canvases = []
-        for job, mask, picture, masked in zip(jobs, masks, latents, hidden, strict=True):
+        for key, job in zip(keys, jobs, strict=True):
+            mask, picture, masked = encoded[key]
             # On the CPU and in single precision: the same noise on every device.
             noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(job.seed))
             small = torch.nn.functional.interpolate(mask, size=picture.shape[-2:])

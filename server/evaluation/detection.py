@@ -113,7 +113,7 @@ def match(faces: Sequence[FaceBox], finds: Sequence[FaceBox]) -> list[FaceBox | 
 
 
 def _class_of(box: FaceBox, side_px: int) -> tuple[str, str]:
-    longer_px = max(box.width_px, box.height_px)
+    longer_px = box.longer_px
     turn = TURNS[box.quarter_turns]
     if longer_px >= FILLING * side_px:
         return FILLS, turn

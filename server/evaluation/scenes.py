@@ -99,7 +99,7 @@ def _filling(portrait: Portrait, turns: int, random: np.random.Generator) -> Sce
 def _head(portrait: Portrait, size_px: float, factor: float) -> tuple[Pixels, FaceBox]:
     """A square `factor` times the face, which becomes about `size_px`; the face in its pixels."""
     face = portrait.face
-    longer_px = max(face.width_px, face.height_px)
+    longer_px = face.longer_px
     work_px = max(8, round(factor * size_px / 8) * 8)
     crop = cut(portrait.image, face, CropRegion(face.centre_xy, factor * longer_px, work_px))
     return crop.image.pixels, crop.box
