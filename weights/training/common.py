@@ -151,12 +151,6 @@ class Checkpoint:
         beside.replace(self.file)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """One rate for all parameter groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 Tensors: TypeAlias = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
@@ -178,3 +172,25 @@ class Average:
         # A young average forgets quickly, or it would long remember the first random weights.
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def take_step(
+    loss: torch.Tensor,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+    *,
+    rate: float,
+    clip: float,
+) -> None:
+    """Go down the loss once, at one rate for all parameters, and tell the average.
+
+    `clip`: the largest norm of the gradient that passes whole.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    average.update(model)

@@ -218,12 +218,8 @@ def main() -> None:
         losses, parts = criterion(
             model(to_input([rgb for rgb, _ in examples], options.device)), to_targets(examples)
         )
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        common.set_learning_rate(optimizer, budget.learning_rate(PEAK_RATE))
-        optimizer.step()
-        average.update(model)
+        rate = budget.learning_rate(PEAK_RATE)
+        common.take_step(losses.sum(), model, optimizer, average, rate=rate, clip=10.0)
         if budget.elapsed_s() > next_report_s:
             shown = {name: round(float(value), 3) for name, value in parts.items()}
             figures = validate(average.model.module, sets, options.device)

@@ -183,12 +183,8 @@ def main() -> None:
     next_report_s = budget.elapsed_s() + 300
     for step in budget.steps():
         loss = step_loss(model, [cutter.draw() for _ in range(BATCH)], options.device)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        common.set_learning_rate(optimizer, budget.learning_rate(PEAK_RATE))
-        optimizer.step()
-        average.update(model)
+        rate = budget.learning_rate(PEAK_RATE)
+        common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)
         if budget.elapsed_s() > next_report_s:
             figures = validate(average.model.module, held_out, options.device)
             minutes = budget.elapsed_s() / 60

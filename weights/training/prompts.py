@@ -2,6 +2,11 @@
 
 import random
 
+import torch
+from transformers import CLIPTokenizer
+
+from weights.training import common
+
 SUBJECTS = (
     "a man",
     "a woman",
@@ -112,3 +117,37 @@ def draw_negative(rng: random.Random) -> str:
     if rng.random() < 0.5:
         return DEFAULT_NEGATIVE
     return ", ".join(rng.sample(FAULTS, rng.randint(1, 5)))
+
+
+class Prompts:
+    """Tokenized prompts, drawn at random."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._tokenizers = [
+            CLIPTokenizer.from_pretrained(common.TINY_DIR / name)
+            for name in ("tokenizer", "tokenizer_2")
+        ]
+        vocab = self._tokenizers[0].get_vocab()
+        self._words = sorted(
+            word[:-4] for word in vocab if word.endswith("</w>") and word[:-4].isalpha()
+        )
+
+    def tokenize(self, texts: list[str]) -> list[torch.Tensor]:
+        """Both tokenizers' ids, (N, 77) each."""
+        options = {
+            "padding": "max_length",
+            "max_length": 77,
+            "truncation": True,
+            "return_tensors": "pt",
+        }
+        return [tokenizer(texts, **options).input_ids for tokenizer in self._tokenizers]
+
+    def draw(self, negative: torch.Tensor) -> list[torch.Tensor]:
+        """Ids for a batch; `negative` (N,) bool says which rows get a negative prompt."""
+        return self.tokenize(
+            [
+                draw_negative(self._rng) if bad else draw_prompt(self._rng, self._words)
+                for bad in negative
+            ]
+        )

@@ -13,7 +13,7 @@ from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
 
 STEPS = 10
-# The default denoise (0.4) times the outline pass's share of it.
+# More than the profile walks from, so that the figure tells of both noise and damage.
 STRENGTH = 0.2
 GUIDANCE = 6.0
 LEVELS = {

@@ -203,12 +203,8 @@ def main() -> None:
             for side in zip(*pairs, strict=True)
         )
         loss = step_loss(model, low, high)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        common.set_learning_rate(optimizer, budget.learning_rate(PEAK_RATE))
-        optimizer.step()
-        average.update(model)
+        rate = budget.learning_rate(PEAK_RATE)
+        common.take_step(loss, model, optimizer, average, rate=rate, clip=0.5)
         if budget.elapsed_s() > next_report_s:
             figures = measure(average.model.module, held_out, options.device, ["bicubic"])
             minutes = budget.elapsed_s() / 60

@@ -123,12 +123,8 @@ def main() -> None:
             [common.to_tensor(random_crop(rng.choice(portraits), rng)) for _ in range(BATCH)]
         )
         loss = step_loss(vae, batch.to(options.device, memory_format=torch.channels_last))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        common.set_learning_rate(optimizer, budget.learning_rate(PEAK_RATE))
-        optimizer.step()
-        average.update(vae)
+        rate = budget.learning_rate(PEAK_RATE)
+        common.take_step(loss, vae, optimizer, average, rate=rate, clip=1.0)
         if budget.elapsed_s() > next_report_s or budget.share() >= 1:
             psnr, spread = validate(average.model.module, held_out)
             minutes = budget.elapsed_s() / 60
