@@ -11,6 +11,7 @@ from pipeline.errors import WeightsError
 from pipeline.images import Picture, decode
 from server.devices import plan_workers
 from server.errors import OperatorError
+from server.profiles import check_weights, with_remedy
 from server.settings import Settings
 from server.types import ImageFormat
 from weights.manifest import profile_folder
@@ -44,11 +45,12 @@ def loading(settings: Settings, console: Console) -> Iterator[tuple[Path, str]]:
     """
     plan = plan_workers(settings.devices, settings.profile)
     device = plan.devices[0]
+    check_weights(plan.profile, settings.data_dir)
     try:
         with console.status(f"Loading profile {plan.profile} on {device}"):
             yield profile_folder(plan.profile, settings.data_dir), device
     except WeightsError as error:
-        raise OperatorError(str(error)) from error
+        raise OperatorError(with_remedy(error, plan.profile)) from error
     console.print(f"Profile {plan.profile} on {device}.", highlight=False)
 
 

@@ -15,6 +15,7 @@ from server import logs
 from server.accounts import Accounts
 from server.app import create_app
 from server.errors import OperatorError
+from server.profiles import check_weights
 from server.settings import Settings
 from server.workers import WorkerPool
 
@@ -32,8 +33,11 @@ def serve(settings: Settings) -> None:
     Raises:
         ServeError: the address cannot be listened on, or the data folder is another server's.
         DatabaseError: the accounts cannot be opened.
+        WeightsMissing: the profile is named, and was not pulled.
     """
     logs.configure(settings.log_level)
+    if settings.profile != "auto":
+        check_weights(settings.profile, settings.data_dir)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with (
         _data_folder(settings),

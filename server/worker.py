@@ -18,6 +18,7 @@ from pipeline.errors import ImageTooLarge, InvalidImage, Stopped, WeightsError
 from server.errors import BadImage, ServerError, TooLarge, WorkFailed
 from server.jobs import Detailer, do
 from server.link import Answer, Cancel, FromWorker, LogLine, Progress, Ready, Setup, pack, unpack
+from server.profiles import with_remedy
 from server.types import Job, Outcome
 
 # This module runs as `__main__`.
@@ -168,7 +169,8 @@ def main(end: socket.socket) -> None:
     try:
         detailer = _load(setup)
     except WeightsError as error:
-        log.error("Loading on %s failed: %s", setup.device, error)
+        told = with_remedy(error, setup.profile_folder.name)
+        log.error("Loading on %s failed: %s", setup.device, told)
         os._exit(LOAD_FAILED)
     except BaseException:
         log.exception("Loading on %s failed.", setup.device)

@@ -19,6 +19,7 @@ from server.link import (
     WorkerProcess,
     worker_process,
 )
+from server.profiles import WeightsMissing, check_weights
 from server.settings import Settings
 from server.types import EngineState, Job, Outcome
 from weights.manifest import profile_folder
@@ -194,10 +195,13 @@ class WorkerPool:
             plan = await asyncio.to_thread(plan_workers, settings.devices, settings.profile)
             self._slots = [_Slot(device) for device in plan.devices]
             log.info("Profile %s on %s.", plan.profile, ", ".join(plan.devices))
+            check_weights(plan.profile, settings.data_dir)
             async with asyncio.TaskGroup() as group:
                 for slot in self._slots:
                     setup = self._setup(plan.profile, slot.device)
                     group.create_task(self._keep_alive(slot, setup, plan.threads))
+        except WeightsMissing as error:
+            log.error("%s", error)
         except Exception:
             log.exception("The workers cannot be run.")
         finally:

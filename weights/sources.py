@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from weights.manifest import PACKAGE_DIR, ProfileError
@@ -149,3 +149,8 @@ def chosen(files: Collection[Download], extras: Collection[str]) -> tuple[Downlo
         if extra not in known:
             raise ProfileError(f"unknown extra {extra!r}: expected one of {', '.join(known)}")
     return tuple(file for file in files if file.extra is None or file.extra in extras)
+
+
+def absent(files: Collection[Download], folder: Path) -> tuple[Download, ...]:
+    """Those that are not in the folder at all; what is there is not read."""
+    return tuple(file for file in files if not (folder / file.path).is_file())

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from server.cli import main
+from weights.manifest import PACKAGE_DIR
 
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg")
 COMMAND = [sys.executable, "-c", "from server.cli import main; main()"]
 
 
@@ -139,6 +142,32 @@ def test_what_cannot_be_done_is_one_sentence(cli: Cli, arguments: list[str], sen
 def test_a_wrong_variable_is_one_sentence(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACE_DETAILER_UPSCALE", "3")
     assert refused(cli("keys", "list")) == "FACE_DETAILER_UPSCALE: should be 1, 2 or 4, got 3"
+
+
+# --- weights that are not there ---
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "--port", "0"],
+        ["detail", "a.jpg", "-o", "b.jpg", "--prompt", "", "--denoise", "0.4"],
+        ["detect", EXAMPLE],
+    ],
+    ids=lambda words: words[0],
+)
+def test_without_weights_the_sentence_says_what_to_run(cli: Cli, arguments: list[str]) -> None:
+    sentence = refused(cli(*arguments, "--profile", "sdxl", "--device", "cpu"))
+    assert re.search(r"weights of the profile sdxl are not complete in .+/weights/sdxl", sentence)
+    assert sentence.endswith("Run `face-detailer weights pull --profile sdxl`.")
+
+
+def test_a_file_that_has_gone_is_named_with_what_mends_it(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "weights" / "sdxl"
+    shutil.copytree(PACKAGE_DIR / "sdxl", folder)
+    sentence = refused(cli("detect", EXAMPLE, "--profile", "sdxl", "--device", "cpu"))
+    assert sentence.startswith("detector file is missing: ")
+    assert sentence.endswith("`face-detailer weights pull --profile sdxl` mends it.")
 
 
 # --- serve ---
