@@ -9,6 +9,8 @@ from pipeline.errors import WeightsError
 
 StepRule = Literal["all", "diffusers"]
 SchedulerName = Literal["euler", "dpmpp_2m_karras", "ddim"]
+Spacing = Literal["linspace", "trailing"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,22 @@ class PassConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """`file`: safetensors. `scale`: how much of it is added to the weights."""
+
+    file: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class InpainterConfig:
     """`folder`: diffusers layout (unet, vae, both text encoders and tokenizers, scheduler).
+    `checkpoint`: a single file in SDXL's original layout, whose UNet (of 4 or 9 channels) and text
+    encoders replace the folder's. `vae`: a folder with another VAE. `loras`: added to the weights.
+    `precision`: "auto" is float16 on a GPU and float32 on a CPU.
+    `steps`: the share of the request's steps that is executed, for models that need few.
+    `spacing`: of the schedule under the step rule "all"; few steps want "trailing", which wastes
+    none at the end.
     `guidance`: the share of the request's guidance beyond 1 that acts, for models that want less
     of it than SDXL.
     """
@@ -66,6 +82,12 @@ class InpainterConfig:
     step_rule: StepRule
     batch_sizes: tuple[int, ...]
     guidance: float = 1.0
+    checkpoint: str | None = None
+    vae: str | None = None
+    loras: tuple[LoraConfig, ...] = ()
+    precision: Precision = "auto"
+    steps: float = 1.0
+    spacing: Spacing = "linspace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +118,38 @@ def _pass(table: dict[str, Any]) -> PassConfig:
     return PassConfig(**{**table, "work_px": tuple(table["work_px"])})
 
 
-def read_profile(folder: Path) -> Profile:
-    """Read `folder/profile.toml`.
+def _inpainter(table: dict[str, Any]) -> InpainterConfig:
+    loras = tuple(LoraConfig(**lora) for lora in table.get("loras", []))
+    return InpainterConfig(**{**table, "batch_sizes": tuple(table["batch_sizes"]), "loras": loras})
+
+
+def _read_table(file: Path) -> tuple[dict[str, Any], Path]:
+    """The file's keys over those of its `base`, table by table; and the folder of the last base."""
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    if "base" not in table:
+        return table, file.parent
+    merged, folder = _read_table(file.parent / table.pop("base"))
+    for key, value in table.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged, folder
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile file.
+
+    `base = "…"` in it names another one, whose keys hold where it has none of its own. All paths
+    start from the folder of the file that has no base.
+
+    Args:
+        path: the file, or a folder with a `profile.toml`.
 
     Raises:
         WeightsError: the file is missing, or lacks or misspells a key.
     """
-    file = folder / "profile.toml"
+    file = path if path.suffix == ".toml" else path / "profile.toml"
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-        inpainter = {**table["inpainter"], "batch_sizes": tuple(table["inpainter"]["batch_sizes"])}
+        table, folder = _read_table(file)
         upscaler = table["upscaler"]
         weights = {int(factor): name for factor, name in upscaler["weights"].items()}
         return Profile(
@@ -115,10 +159,13 @@ def read_profile(folder: Path) -> Profile:
             segmenter=SegmenterConfig(**table["segmenter"]),
             outline=_pass(table["outline"]),
             detail=_pass(table["detail"]),
-            inpainter=InpainterConfig(**inpainter),
+            inpainter=_inpainter(table["inpainter"]),
             upscaler=UpscalerConfig(weights=weights, tile_px=upscaler["tile_px"]),
         )
     except FileNotFoundError as error:
-        raise WeightsError(f"profile file is missing: {file.name} in {folder.name}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{file.name} of {folder.name} cannot be read: {error}") from error
+        missing = Path(error.filename)
+        raise WeightsError(
+            f"profile file is missing: {missing.name} in {missing.parent.name}"
+        ) from error
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file.name} of {file.parent.name} cannot be read: {error}") from error

@@ -21,5 +21,9 @@ class WeightsError(PipelineError):
     """A file of weights is missing, or is not what its profile says."""
 
 
+class OutOfMemory(PipelineError):
+    """The device's memory does not hold the smallest piece that the work can be cut into."""
+
+
 class Stopped(PipelineError):
     """`should_stop` answered True: the caller no longer wants the result."""
