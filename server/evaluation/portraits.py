@@ -1,7 +1,7 @@
 """Portraits and backgrounds from folders, to compose scenes of."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import InvalidImage, InvalidValue
@@ -12,27 +12,39 @@ from server.evaluation.scenes import Portrait
 
 Finder = Callable[[Image], list[FaceBox]]
 
+NO_PORTRAIT = "No picture has exactly one upright face."
+
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _MAX_PIXELS = 50_000_000
 _MAX_SIDE_PX = 8192
 
 
 def read_portraits(files: Sequence[Path], labels: Path | None, find: Finder) -> list[Portrait]:
-    """The pictures with exactly one upright face: by `labels`, else by what `find` finds.
+    """All of `each_portrait`.
 
     Raises:
         OperatorError: a file cannot be read, or no picture is left.
     """
+    portraits = [portrait for _, portrait in each_portrait(files, labels, find)]
+    if not portraits:
+        raise OperatorError(NO_PORTRAIT)
+    return portraits
+
+
+def each_portrait(
+    files: Iterable[Path], labels: Path | None, find: Finder
+) -> Iterator[tuple[Path, Portrait]]:
+    """The pictures with exactly one upright face: by `labels`, else by what `find` finds.
+
+    Raises:
+        OperatorError: a file cannot be read.
+    """
     known = None if labels is None else _read_labels(labels)
-    portraits = []
     for file in files:
         image = read_image(file)
         faces = find(image) if known is None else known.get(file.name, [])
         if len(faces) == 1 and faces[0].quarter_turns == 0:
-            portraits.append(Portrait(image, faces[0]))
-    if not portraits:
-        raise OperatorError("No picture has exactly one upright face.")
-    return portraits
+            yield file, Portrait(image, faces[0])
 
 
 def picture_files(folder: Path, every: int) -> list[Path]:

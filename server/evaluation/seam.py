@@ -1,0 +1,93 @@
+"""Whether one sees where the repainting ends: the step in colour that it adds there."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import label
+
+from pipeline.types import Image
+
+# Width of the bands on both sides of the border, as a share of the face's longer side.
+BAND = 0.05
+SECTORS = 24
+# A sector with fewer pixels in one of its bands says nothing.
+_MIN_PIXELS = 12
+
+
+def seam_step(
+    before: Image, after: Image, face: NDArray[np.bool_], longer_px: float
+) -> float | None:
+    """The mean ΔE (CIE 1976) of the step that repainting added at its border.
+
+    The border is the outline of the changed region that covers the face, its holes filled. On both
+    sides lies a band of `BAND` of the face's longer side, cut into `SECTORS` about the region's
+    centre. A sector's step is the length of the vector in Lab (mean change in the inner band −
+    mean change in the outer one): what was a step in the picture before does not count, and shifts
+    that differ in direction around the face do not cancel. Where the mask is feathered the inner
+    band holds the beginning of the ramp, as the eye sees it.
+
+    Args:
+        before: the picture that was repainted.
+        after: the result, of its size.
+        face: (H, W) bool, where the face is.
+        longer_px: the face's longer side.
+
+    Returns:
+        None where nothing about the face changed.
+    """
+    region = _changed_region(before, after, face, longer_px)
+    if region is None:
+        return None
+    change = _lab(after) - _lab(before)
+    band_px = max(2.0, BAND * longer_px)
+    inner = region & (_depth(region) <= band_px)
+    outer = ~region & (_depth(~region) <= band_px)
+    sectors = _sectors(region)
+    steps = []
+    for sector in range(SECTORS):
+        sides = [change[band & (sectors == sector)] for band in (inner, outer)]
+        if min(len(side) for side in sides) >= _MIN_PIXELS:
+            steps.append(float(np.linalg.norm(sides[0].mean(axis=0) - sides[1].mean(axis=0))))
+    return float(np.mean(steps)) if steps else None
+
+
+def _changed_region(
+    before: Image, after: Image, face: NDArray[np.bool_], longer_px: float
+) -> NDArray[np.bool_] | None:
+    """The changed region that covers most of the face, in one piece and without holes."""
+    changed = (before.pixels != after.pixels).any(axis=2).astype(np.uint8)
+    # Near the border changes round to nothing here and there; what is that close is one region.
+    side = 2 * round(BAND * longer_px / 2) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    pieces = label(cv2.morphologyEx(changed, cv2.MORPH_CLOSE, disc), connectivity=2)
+    counts = np.bincount(pieces[face])
+    if counts[1:].sum() == 0:
+        return None
+    piece = (pieces == 1 + counts[1:].argmax()).astype(np.uint8)
+    outline, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled: NDArray[np.bool_] = cv2.drawContours(piece, outline, -1, 1, cv2.FILLED) > 0
+    return filled
+
+
+def _depth(region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How far each pixel of the region is from the next one outside; 0 outside."""
+    depth: NDArray[np.float32] = cv2.distanceTransform(
+        region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    return depth
+
+
+def _sectors(region: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(H, W): the number of the sector about the region's centre that each pixel lies in."""
+    rows, columns = np.nonzero(region)
+    along = np.arange(region.shape[0])[:, None] - rows.mean()
+    across = np.arange(region.shape[1]) - columns.mean()
+    turn = np.arctan2(along, across) / (2 * np.pi) % 1
+    return (turn * SECTORS).astype(np.intp) % SECTORS
+
+
+def _lab(image: Image) -> NDArray[np.float32]:
+    lab: NDArray[np.float32] = cv2.cvtColor(
+        image.pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab
+    )
+    return lab
