@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from weights.training import common
 from weights.training.composites import Composer
-from weights.training.labelled import Pixels, Points
+from weights.training.labelled import Pixels, Points, fill_oval
 
 PROMPTS = 4
 BOX_JITTER = 0.05  # standard deviation of each side, as a share of the box
@@ -59,8 +59,7 @@ def cut(face: Face, side_px: int, *, factor: float, degrees: float, shift: Point
         face.rgb, matrix, (side_px, side_px), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
     )
     oval = face.oval @ matrix[:, :2].T + matrix[:, 2]
-    mask = np.zeros((side_px, side_px), np.uint8)
-    cv2.fillPoly(mask, [np.round(oval).astype(np.int32)], 1)
+    mask = fill_oval(oval, side_px, side_px)
     box = np.concatenate([oval.min(axis=0), oval.max(axis=0)]).astype(np.float32)
     return Example(np.ascontiguousarray(rgb, dtype=np.uint8), mask, box[None])
 

@@ -52,6 +52,13 @@ def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portra
     return portraits
 
 
+def fill_oval(oval: Points, height_px: int, width_px: int) -> Pixels:
+    """(height_px, width_px) of 0 and 1: the face whose outline `oval`, (N, 2), is in pixels."""
+    mask = np.zeros((height_px, width_px), np.uint8)
+    cv2.fillPoly(mask, [np.round(oval).astype(np.int32)], 1)
+    return mask
+
+
 def load_scenes(folder: Path, *, validation: bool) -> list[Pixels]:
     """The pictures of `weights/training/scenes.py` on one side of the split.
 
