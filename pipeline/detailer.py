@@ -146,7 +146,11 @@ class FaceDetailer:
         if strength == 0:
             return 0
         rule = self.profile.inpainter.step_rule
-        return plan_steps(request.num_inference_steps, strength, rule)[1]
+        return plan_steps(self._asked_steps(request), strength, rule)[1]
+
+    def _asked_steps(self, request: DetailRequest) -> int:
+        """The request's steps, or the share of them that the profile's model needs; at least 1."""
+        return max(1, round(request.num_inference_steps * self.profile.inpainter.steps))
 
     def _reach(self) -> float:
         """How far paint may reach beyond a face's box, as a share of its longer side.
@@ -179,7 +183,8 @@ class FaceDetailer:
                 )
             ]
         with run.stage("inpaint"):
-            jobs = [_job(run.request, order, strength) for order in orders]
+            steps = self._asked_steps(run.request)
+            jobs = [_job(run.request, order, strength, steps) for order in orders]
             answers = self._inpainter.inpaint(jobs, run.step, run.should_stop)
         with run.stage("paste"):
             repaints: list[list[Repaint]] = [[] for _ in pictures]
@@ -233,7 +238,7 @@ def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:
     return cut(picture, box, plan_crop(box, config, box.quarter_turns))
 
 
-def _job(request: DetailRequest, order: Order, strength: float) -> InpaintJob:
+def _job(request: DetailRequest, order: Order, strength: float, steps: int) -> InpaintJob:
     """The order as the denoise loop takes it."""
     return InpaintJob(
         image=order.crop.image,
@@ -241,7 +246,7 @@ def _job(request: DetailRequest, order: Order, strength: float) -> InpaintJob:
         prompt=order.face.prompt,
         negative_prompt=order.face.negative_prompt,
         seed=(request.seed + order.sample) % 2**63,
-        steps=request.num_inference_steps,
+        steps=steps,
         guidance_scale=request.guidance_scale,
         strength=strength,
     )

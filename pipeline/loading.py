@@ -21,6 +21,7 @@ from pipeline.config import read_profile
 from pipeline.detailer import FaceDetailer
 from pipeline.detection import find_faces
 from pipeline.models.esrgan import load_upscaler
+from pipeline.models.memory import MemoryMode
 from pipeline.models.sam import load_segmenter
 from pipeline.models.sdxl import load_inpainter
 from pipeline.models.yolo import load_detector
@@ -29,23 +30,25 @@ from pipeline.types import DetailRequest, FaceBox, Image
 logger = logging.getLogger(__name__)
 
 
-def load(folder: Path, device: str) -> FaceDetailer:
-    """Read `folder/profile.toml`, load its networks to `device` and run each of them once.
+def load(path: Path, device: str, memory_mode: MemoryMode = "auto") -> FaceDetailer:
+    """Read a profile, load its networks to `device` and run each of them once.
 
     Args:
-        folder: a profile's folder; see `weights.manifest.profile_folder`.
+        path: a profile's folder, or its file: see `pipeline.config.read_profile`.
         device: as torch names it: "cpu", "cuda:0" …
+        memory_mode: how the inpainter's networks share the device; "auto": by its free memory.
 
     Raises:
         WeightsError: a file is missing or is not what the profile says.
     """
     started = time.monotonic()
-    profile = read_profile(folder)
+    profile = read_profile(path)
+    folder = profile.folder
     detailer = FaceDetailer(
         profile,
         detector=load_detector(folder, profile.detector, device),
         segmenter=load_segmenter(folder, profile.segmenter, device),
-        inpainter=load_inpainter(folder, profile.inpainter, device),
+        inpainter=load_inpainter(folder, profile.inpainter, device, memory_mode),
         upscaler=load_upscaler(folder, profile.upscaler, device),
     )
     warm_up(detailer)
@@ -54,14 +57,15 @@ def load(folder: Path, device: str) -> FaceDetailer:
     return detailer
 
 
-def load_finder(folder: Path, device: str) -> Callable[[Image], list[FaceBox]]:
+def load_finder(path: Path, device: str) -> Callable[[Image], list[FaceBox]]:
     """The detection stage alone, as `FaceDetailer` runs it with the profile's threshold.
 
     Raises:
         WeightsError: a file is missing or is not what the profile says.
     """
-    config = read_profile(folder).detector
-    detector = load_detector(folder, config, device)
+    profile = read_profile(path)
+    config = profile.detector
+    detector = load_detector(profile.folder, config, device)
 
     def find(image: Image) -> list[FaceBox]:
         """The faces that score enough, best first."""

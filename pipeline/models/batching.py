@@ -32,6 +32,16 @@ class UNetRows:
     pooled: torch.Tensor
     time_ids: torch.Tensor
 
+    def __getitem__(self, part: slice) -> "UNetRows":
+        """Some of the rows."""
+        return UNetRows(
+            self.sample[part],
+            self.timestep[part],
+            self.context[part],
+            self.pooled[part],
+            self.time_ids[part],
+        )
+
 
 class Walk(Protocol):
     """One job on its way from noise to picture."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from pipeline.config import SchedulerName, StepRule
+from pipeline.config import SchedulerName, Spacing, StepRule
 from pipeline.steps import plan_steps
 
 _CLASSES: dict[SchedulerName, tuple[Any, dict[str, Any]]] = {
@@ -29,7 +29,12 @@ class Schedule:
 
 
 def make_schedule(
-    config: dict[str, Any], name: SchedulerName, steps: int, strength: float, rule: StepRule
+    config: dict[str, Any],
+    name: SchedulerName,
+    steps: int,
+    strength: float,
+    rule: StepRule,
+    spacing: Spacing = "linspace",
 ) -> Schedule:
     """A fresh scheduler that stands at the first of the executed timesteps.
 
@@ -39,6 +44,7 @@ def make_schedule(
         steps: see `plan_steps`.
         strength: see `plan_steps`.
         rule: see `plan_steps`.
+        spacing: of the timesteps under the rule "all"; "diffusers" keeps the model's own.
     """
     if rule == "all" and name == "ddim":
         # Without noise of its own DDIM is Euler's method in sigma (Song et al., arXiv 2010.02502,
@@ -47,7 +53,7 @@ def make_schedule(
         name = "euler"
     if rule == "all":
         # "leading", SDXL's default, rounds its stride down and loses the top of a fine schedule.
-        config = {**config, "timestep_spacing": "linspace"}
+        config = {**config, "timestep_spacing": spacing}
     total, executed = plan_steps(steps, strength, rule)
     scheduler = copy.deepcopy(_whole_schedule(name, json.dumps(config, sort_keys=True), total))
     start = len(scheduler.timesteps) - executed

@@ -4,10 +4,7 @@ diffusers' own pipeline makes masks hard, takes one strength per call and one cr
 walk, the schedule and the batching beside this file do not.
 """
 
-import json
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +12,24 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from pipeline.config import InpainterConfig
-from pipeline.errors import WeightsError
 from pipeline.models.batching import DenoiseLoop, UNetRows
+from pipeline.models.fitting import FittingBatches
+from pipeline.models.memory import MemoryMode, NetworkMemory, choose_mode
+from pipeline.models.networks import SdxlNetworks, lay_out, precision_of, read_networks
 from pipeline.models.schedule import make_schedule
-from pipeline.models.walk import Canvas, Conditioning, DenoiseWalk
+from pipeline.models.text import TextEncoders
+from pipeline.models.walk import VAE_FACTOR, Canvas, DenoiseWalk
 from pipeline.stages import OnStep, ShouldStop
 from pipeline.types import Image, InpaintJob
 
+Part = Callable[[torch.Tensor], torch.Tensor]
+
 # Pictures that the VAE codes at a time: its activations at 1024² are the peak of memory.
 VAE_BATCH = 4
-PROMPT_CACHE = 256
-
-
-class TextEncoders:
-    """SDXL's two text encoders and their tokenizers; remembers the latest prompts."""
-
-    def __init__(self, tokenizers: Sequence[Any], encoders: Sequence[Any]) -> None:
-        self._tokenizers = tuple(tokenizers)
-        self._encoders = tuple(encoders)
-        self._cache: OrderedDict[str, Conditioning] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __call__(self, prompt: str) -> Conditioning:
-        """The prompt's first 77 tokens, as SDXL sees them."""
-        # Held while encoding: tokenizers keep their padding and truncation as state.
-        with self._lock:
-            if prompt not in self._cache:
-                self._cache[prompt] = self._encode(prompt)
-                if len(self._cache) > PROMPT_CACHE:
-                    self._cache.popitem(last=False)
-            self._cache.move_to_end(prompt)
-            return self._cache[prompt]
-
-    def _encode(self, prompt: str) -> Conditioning:
-        hidden = []
-        for tokenizer, encoder in zip(self._tokenizers, self._encoders, strict=True):
-            tokens = tokenizer(
-                prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-            )
-            output = encoder(tokens.input_ids.to(encoder.device), output_hidden_states=True)
-            # The last but one layer, and the pooled output of the second encoder: SDXL's choice.
-            hidden.append(output.hidden_states[-2])
-        return Conditioning(torch.cat(hidden, dim=-1), output.text_embeds)
+# Side of the VAE's tiles in the memory mode "low", in picture pixels; larger pictures are cut.
+LOW_TILE_PX = 512
 
 
 class SdxlInpainter:
@@ -72,7 +42,11 @@ class SdxlInpainter:
         text: TextEncoders,
         scheduler_config: dict[str, Any],
         config: InpainterConfig,
+        memory: NetworkMemory | None = None,
     ) -> None:
+        """`memory`: where the networks are; None: they stay where they are."""
+        self._memory = memory or NetworkMemory([], unet.device)
+        self._fitting = FittingBatches()
         self._unet = unet
         self._vae = vae
         self._text = text
@@ -80,7 +54,7 @@ class SdxlInpainter:
         self._config = config
         self._sees_mask = unet.config.in_channels == 9
         self._loop = DenoiseLoop(
-            self._predict, config.batch_sizes, shared=unet.device.type != "cpu"
+            self._predict, config.batch_sizes, shared=self._memory.device.type != "cpu"
         )
 
     @torch.inference_mode()
@@ -97,7 +71,12 @@ class SdxlInpainter:
     def _start(self, job: InpaintJob, canvas: Canvas) -> DenoiseWalk:
         rule = self._config.step_rule
         schedule = make_schedule(
-            self._scheduler_config, self._config.scheduler, job.steps, job.strength, rule
+            self._scheduler_config,
+            self._config.scheduler,
+            job.steps,
+            job.strength,
+            rule,
+            self._config.spacing,
         )
         return DenoiseWalk(
             canvas,
@@ -130,6 +109,13 @@ class SdxlInpainter:
         return canvases
 
     def _predict(self, rows: UNetRows) -> torch.Tensor:
+        kind = ("unet", rows.sample.shape[-1])
+        with self._memory.using(self._unet):
+            return self._fitting.run(
+                kind, len(rows.sample), lambda part: self._predict_part(rows[part])
+            )
+
+    def _predict_part(self, rows: UNetRows) -> torch.Tensor:
         predicted: torch.Tensor = self._unet(
             rows.sample.contiguous(memory_format=torch.channels_last),
             rows.timestep,
@@ -143,18 +129,31 @@ class SdxlInpainter:
         """(1, 3, S, S) pictures → scaled latents (1, 4, S/8, S/8), float32."""
         latents: list[torch.Tensor] = []
         for batch in _batches(pictures):
-            mean = self._vae.encode(
-                torch.cat(batch).to(self._vae.device, self._vae.dtype)
-            ).latent_dist.mean
-            latents.extend((mean.float() * self._vae.config.scaling_factor).split(1))
+            mean = self._run_vae("vae encoder", torch.cat(batch), self._encode_part)
+            latents.extend(torch.split(mean.float() * self._vae.config.scaling_factor, 1))
         return latents
 
     def _decode(self, latents: Sequence[torch.Tensor]) -> list[Image | None]:
         pictures: list[Image | None] = []
         for batch in _batches(latents):
             scaled = torch.cat(batch) / self._vae.config.scaling_factor
-            decoded = self._vae.decode(scaled.to(self._vae.dtype)).sample
+            decoded = self._run_vae("vae decoder", scaled, self._decode_part)
             pictures.extend(_to_image(picture) for picture in decoded.float().cpu())
+        return pictures
+
+    def _run_vae(self, kind: str, batch: torch.Tensor, call: Part) -> torch.Tensor:
+        with self._memory.using(self._vae):
+            return self._fitting.run(
+                (kind, batch.shape[-1]), len(batch), lambda part: call(batch[part])
+            )
+
+    def _encode_part(self, pictures: torch.Tensor) -> torch.Tensor:
+        coded = self._vae.encode(pictures.to(self._memory.device, self._vae.dtype))
+        mean: torch.Tensor = coded.latent_dist.mean
+        return mean
+
+    def _decode_part(self, latents: torch.Tensor) -> torch.Tensor:
+        pictures: torch.Tensor = self._vae.decode(latents.to(self._vae.dtype)).sample
         return pictures
 
 
@@ -183,34 +182,38 @@ def _to_image(decoded: torch.Tensor) -> Image | None:
     return Image(np.ascontiguousarray(levels.to(torch.uint8).numpy()))
 
 
-def load_inpainter(folder: Path, config: InpainterConfig, device: str) -> SdxlInpainter:
-    """Load a diffusers folder, in float16 on a GPU and in float32 on a CPU.
+def load_inpainter(
+    folder: Path, config: InpainterConfig, device: str, mode: MemoryMode = "auto"
+) -> SdxlInpainter:
+    """Load a profile's networks to a device.
 
     Raises:
         WeightsError: a part is missing or cannot be read.
     """
-    root = folder / config.folder
-    dtype = torch.float32 if device == "cpu" else torch.float16
+    networks = read_networks(folder, config, precision_of(config, device))
+    return make_inpainter(networks, config, device, mode)
 
-    def network(loader: Any, name: str) -> Any:
-        options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
-        model = loader.from_pretrained(root / name, torch_dtype=dtype, **options)
-        return model.eval().requires_grad_(False).to(device)
 
-    try:
-        scheduler_file = root / "scheduler" / "scheduler_config.json"
-        scheduler_config = json.loads(scheduler_file.read_text(encoding="utf-8"))
-        names = ("tokenizer", "tokenizer_2")
-        tokenizers = [
-            CLIPTokenizer.from_pretrained(root / name, local_files_only=True) for name in names
-        ]
-        encoders = [
-            network(CLIPTextModel, "text_encoder"),
-            network(CLIPTextModelWithProjection, "text_encoder_2"),
-        ]
-        unet = network(UNet2DConditionModel, "unet").to(memory_format=torch.channels_last)
-        vae = network(AutoencoderKL, "vae").to(memory_format=torch.channels_last)
-    # tokenizers raises bare Exceptions, and each other library its own.
-    except Exception as error:
-        raise WeightsError(f"the inpainter of {folder.name} cannot be loaded: {error}") from error
-    return SdxlInpainter(unet, vae, TextEncoders(tokenizers, encoders), scheduler_config, config)
+def make_inpainter(
+    networks: SdxlNetworks, config: InpainterConfig, device: str, mode: MemoryMode = "auto"
+) -> SdxlInpainter:
+    """Networks on the CPU, laid out and placed as the memory mode says."""
+    lay_out(networks)
+    place = torch.device(device)
+    if mode == "auto":
+        mode = choose_mode(networks.modules, place)
+    if mode == "low":
+        tile_slices(networks.vae)
+    memory = NetworkMemory(networks.modules, place, one_at_a_time=mode != "resident")
+    text = TextEncoders(networks.tokenizers, networks.encoders, memory)
+    return SdxlInpainter(
+        networks.unet, networks.vae, text, networks.scheduler_config, config, memory
+    )
+
+
+def tile_slices(vae: AutoencoderKL) -> None:
+    """One picture at a time, cut into tiles: the VAE's activations take a fraction."""
+    vae.enable_slicing()
+    vae.enable_tiling()
+    vae.tile_sample_min_size = LOW_TILE_PX
+    vae.tile_latent_min_size = LOW_TILE_PX // VAE_FACTOR
