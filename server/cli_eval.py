@@ -5,6 +5,25 @@ from typing import Annotated
 
 import typer
 
+Portraits = Annotated[Path, typer.Option(help="Folder of portraits, one upright face each.")]
+Boxes = Annotated[
+    Path | None,
+    typer.Option(
+        help='Their faces: {"a.jpg": [{"box": [x0, y0, x1, y1]}]}. '
+        "Default: what the detector finds in each portrait alone."
+    ),
+]
+Every = Annotated[
+    int, typer.Option(min=1, help="Take every Nth picture; tiny learned from 9 of every 10.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Of those, take only the first so many.")]
+Sheet = Annotated[Path | None, typer.Option(help="Draw a contact sheet into this PNG.")]
+Output = Annotated[
+    Path | None, typer.Option("--json", help="Write the figures into this file too.")
+]
+Profile = Annotated[str | None, typer.Option(help="auto, tiny or sdxl.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda:0, …")]
+
 app = typer.Typer(help="Measure a profile.", no_args_is_help=True)
 
 
@@ -15,30 +34,20 @@ def group() -> None:
 
 @app.command()
 def detect(
-    data: Annotated[Path, typer.Option(help="Folder of portraits, one upright face each.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help='Their faces: {"a.jpg": [{"box": [x0, y0, x1, y1]}]}. '
-            "Default: what the detector finds in each portrait alone."
-        ),
-    ] = None,
+    data: Portraits,
+    labels: Boxes = None,
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of pictures without faces. Default: drawn clouds.")
     ] = None,
-    every: Annotated[
-        int, typer.Option(min=1, help="Take every Nth picture; tiny learned from 9 of every 10.")
-    ] = 1,
+    every: Every = 1,
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes are composed.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scenes.")] = 0,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures into this file too.")
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="auto, tiny or sdxl.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:0, …")] = None,
+    output: Output = None,
+    profile: Profile = None,
+    device: Device = None,
 ) -> None:
     """Detection: recall and precision on composed scenes, by the faces' size and turn."""
-    from server.evaluation.report import Plan, run
+    from server.evaluation.run_detect import Plan, run
     from server.settings import read_settings
 
     plan = Plan(data, labels, backgrounds, every, scenes, seed)
@@ -47,44 +56,80 @@ def detect(
 
 @app.command()
 def restore(
-    data: Annotated[Path, typer.Option(help="Folder of portraits, one upright face each.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help='Their faces: {"a.jpg": [{"box": [x0, y0, x1, y1]}]}. '
-            "Default: what the detector finds."
-        ),
-    ] = None,
-    every: Annotated[
-        int, typer.Option(min=1, help="Take every Nth picture; tiny learned from 9 of every 10.")
-    ] = 1,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take at most so many of them, the first.")
-    ] = None,
+    data: Portraits,
+    labels: Boxes = None,
+    every: Every = 1,
+    limit: Limit = None,
     denoise: Annotated[float, typer.Option(min=0, max=1, help="As in a request.")] = 0.4,
     prompt: Annotated[str, typer.Option(help="As in a request.")] = "detailed face",
     levels: Annotated[
-        str, typer.Option(help="Which damages, by commas.")
+        str, typer.Option(help="Which damages, with commas.")
     ] = "none,light,medium,heavy",
-    side_px: Annotated[
-        int, typer.Option("--side", min=64, help="Longer side of the pictures that are damaged.")
+    side: Annotated[
+        int, typer.Option(min=64, help="Longer side, in pixels, of the pictures to damage.")
     ] = 512,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same damage.")] = 0,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Draw damaged, result and clean into this PNG.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures into this file too.")
-    ] = None,
-    profile: Annotated[str | None, typer.Option(help="auto, tiny or sdxl.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:0, …")] = None,
+    sheet: Sheet = None,
+    output: Output = None,
+    profile: Profile = None,
+    device: Device = None,
 ) -> None:
-    """Restoration: known pictures are damaged, detailed and compared with what they were."""
+    """Restoration: known faces are damaged, detailed and compared with what they were."""
     from server.evaluation.extra import require
     from server.settings import read_settings
 
     require("dlib", "face_recognition_models", "piq", "skimage")
     from server.evaluation.run_restore import Plan, run
 
-    plan = Plan(data, labels, every, limit, levels, side_px, seed, prompt, denoise)
+    plan = Plan(data, labels, every, limit, levels, side, seed, prompt, denoise)
     run(plan, sheet, output, read_settings(profile=profile, devices=device))
+
+
+@app.command()
+def masks(
+    data: Annotated[Path, typer.Option(help="Folder of pictures.")],
+    labels: Annotated[
+        Path,
+        typer.Option(help='Outlines of their faces: {"a.jpg": [{"oval": [[x, y], …]}]}.'),
+    ],
+    every: Every = 1,
+    limit: Limit = None,
+    sheet: Sheet = None,
+    output: Output = None,
+    profile: Profile = None,
+    device: Device = None,
+) -> None:
+    """Masks: how well they fit labelled outlines of faces, before they are grown."""
+    from server.evaluation.run_masks import Plan, run
+    from server.settings import read_settings
+
+    plan = Plan(data, labels, every, limit)
+    run(plan, sheet, output, read_settings(profile=profile, devices=device))
+
+
+@app.command()
+def upscale(
+    data: Annotated[Path, typer.Option(help="Folder of sharp photographs.")],
+    every: Every = 1,
+    limit: Limit = None,
+    side: Annotated[
+        int, typer.Option(min=64, help="Take the middle, at most so many pixels a side.")
+    ] = 1024,
+    sheet: Sheet = None,
+    output: Output = None,
+    profile: Profile = None,
+    device: Device = None,
+) -> None:
+    """Enlargement: photographs are shrunk by 2 and 4, and enlarged again, also by Lanczos."""
+    from server.evaluation.extra import require
+    from server.settings import read_settings
+
+    require("skimage")
+    from server.evaluation.run_upscale import Plan, run
+
+    run(
+        Plan(data, every, limit, side),
+        sheet,
+        output,
+        read_settings(profile=profile, devices=device),
+    )

@@ -7,20 +7,17 @@ import numpy as np
 import piq
 import torch
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 from pipeline.types import FaceBox, Image
 from server.evaluation.identity import Embedder
-
-# The mean squared error of rounding to levels: no picture can be told to be nearer than that.
-_ROUNDING = 1 / 12
+from server.evaluation.measures import luma, psnr_db, ssim_map
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
     """One face against the clean one.
 
-    `psnr_db`: up to 58.9, the error of rounding. `ssim`: 1 is equal. `haarpsi`: 1 − HaarPSI, 0 is
+    `psnr_db`: 58.9 is equal. `ssim`: 1 is equal. `haarpsi`: 1 − HaarPSI, 0 is
     equal. `identity`: distance of dlib's embeddings, 0 is equal. `sharpness`: share of the clean
     face's.
     """
@@ -44,7 +41,7 @@ class Yardstick:
         self.inside = ellipse_in(face, clean.height_px, clean.width_px)
         self._box = box_slices(face, clean.height_px, clean.width_px)
         self._pixels = clean.pixels
-        self._grey = _grey(clean)
+        self._grey = luma(clean)
         self._sharpness = self._gradient(self._grey)
         self._embedder = embedder
         self._landmarks = embedder.landmarks(clean, face)
@@ -52,31 +49,15 @@ class Yardstick:
 
     def measure(self, image: Image) -> Likeness:
         """A picture of the clean one's size."""
-        error = image.pixels[self.inside].astype(np.float64) - self._pixels[self.inside]
-        grey = _grey(image)
+        grey = luma(image)
         embedding = self._embedder.embed(image, self._landmarks)
         return Likeness(
-            psnr_db=float(10 * np.log10(255**2 / max((error**2).mean(), _ROUNDING))),
-            ssim=self._ssim(grey),
+            psnr_db=psnr_db(image.pixels[self.inside], self._pixels[self.inside]),
+            ssim=float(ssim_map(grey, self._grey)[self.inside].mean()),
             haarpsi=self._haarpsi(image),
             identity=float(np.linalg.norm(embedding - self._embedding)),
             sharpness=self._gradient(grey) / max(self._sharpness, 1e-6),
         )
-
-    def _ssim(self, grey: NDArray[np.float32]) -> float:
-        """Wang et al., "Image quality assessment: from error visibility to structural similarity",
-        2004: of the luma, Gaussian windows.
-        """
-        _, similarity = structural_similarity(
-            self._grey,
-            grey,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            full=True,
-        )
-        return float(similarity[self.inside].mean())
 
     def _haarpsi(self, image: Image) -> float:
         """Reisenhofer et al., "A Haar wavelet-based perceptual similarity index for image quality
@@ -106,10 +87,6 @@ def box_slices(face: FaceBox, height_px: int, width_px: int) -> tuple[slice, sli
         slice(max(0, round(face.y0)), min(height_px, round(face.y1))),
         slice(max(0, round(face.x0)), min(width_px, round(face.x1))),
     )
-
-
-def _grey(image: Image) -> NDArray[np.float32]:
-    return cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pipeline.errors import InvalidImage, InvalidValue
 from pipeline.images import decode
@@ -11,9 +12,11 @@ from server.errors import OperatorError
 from server.evaluation.scenes import Portrait
 
 Finder = Callable[[Image], list[FaceBox]]
+Label = TypeVar("Label")
 
 NO_PORTRAIT = "No picture has exactly one upright face."
 
+_BOXES = '{"a.jpg": [{"box": [x0, y0, x1, y1]}]}'
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _MAX_PIXELS = 50_000_000
 _MAX_SIDE_PX = 8192
@@ -39,7 +42,7 @@ def each_portrait(
     Raises:
         OperatorError: a file cannot be read.
     """
-    known = None if labels is None else _read_labels(labels)
+    known = None if labels is None else read_labels(labels, _box, _BOXES)
     for file in files:
         image = read_image(file)
         faces = find(image) if known is None else known.get(file.name, [])
@@ -71,20 +74,28 @@ def read_image(file: Path) -> Image:
         raise OperatorError(f"{file}: {error}") from error
 
 
-def _read_labels(file: Path) -> dict[str, list[FaceBox]]:
-    """Faces by file name."""
+def read_labels(
+    file: Path, read: Callable[[dict[str, Any]], Label], form: str
+) -> dict[str, list[Label]]:
+    """What a JSON file says of the faces of each picture, by the pictures' names.
+
+    Args:
+        file: `{"a.jpg": [{…}, …], …}`.
+        read: makes a label of a face's entry.
+        form: how such a file looks, for the error's sentence.
+
+    Raises:
+        OperatorError: the file cannot be read, or is of another form.
+    """
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            name: [_box(*map(float, face["box"])) for face in faces]
-            for name, faces in entries.items()
-        }
+        return {name: [read(face) for face in faces] for name, faces in entries.items()}
     except OSError as error:
         raise OperatorError(f"{file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, InvalidValue) as error:
-        form = '{"a.jpg": [{"box": [x0, y0, x1, y1]}]}'
         raise OperatorError(f"{file} should be JSON such as {form}.") from error
 
 
-def _box(x0: float, y0: float, x1: float, y1: float) -> FaceBox:
+def _box(face: dict[str, Any]) -> FaceBox:
+    x0, y0, x1, y1 = map(float, face["box"])
     return FaceBox(x0, y0, x1, y1, score=1.0)

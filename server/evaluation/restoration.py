@@ -1,6 +1,6 @@
 """Portraits damaged, detailed by the whole pipeline, and measured against what they were."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -43,8 +43,8 @@ class Restored:
 
     name: str
     clean: Portrait
-    pictures: Mapping[str, tuple[Image, Image]]
-    cases: Mapping[str, Case]
+    pictures: dict[str, tuple[Image, Image]]
+    cases: dict[str, Case]
 
 
 def restore(

@@ -1,6 +1,5 @@
 """`face-detailer eval detect`: composes, finds, prints, writes."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from server import logs
 from server.cli_models import loading
 from server.cli_tables import new_table, print_table
 from server.evaluation.detection import TURNED, TURNS, UPRIGHT, Figures, Tally, measure, size_names
+from server.evaluation.output import cell, write_json
 from server.evaluation.portraits import Finder, picture_files, read_image, read_portraits
 from server.evaluation.scenes import Portrait, Scene, compose
 from server.settings import Settings
@@ -67,8 +67,7 @@ def run(plan: Plan, output: Path | None, settings: Settings) -> None:
             "seconds": round(seconds, 1),
             **as_json(figures),
         }
-        text = json.dumps(report, indent=2, ensure_ascii=False)
-        output.write_text(f"{text}\n", encoding="utf-8")
+        write_json(output, report)
 
 
 def _looked_at(
@@ -108,7 +107,7 @@ def _by_size(figures: Figures) -> Table:
         cells = [
             text
             for tally in (upright, turned)
-            for text in (str(tally.faces), _share(tally.recall), _share(tally.precision))
+            for text in (str(tally.faces), cell(tally.recall, ".3f"), cell(tally.precision, ".3f"))
         ]
         table.add_row(name, *cells)
     return table
@@ -120,10 +119,10 @@ def _by_turn(figures: Figures) -> Table:
         table.add_row(
             name,
             str(tally.faces),
-            _share(tally.recall),
-            _share(tally.turn_right),
+            cell(tally.recall, ".3f"),
+            cell(tally.turn_right, ".3f"),
             str(tally.finds),
-            _share(tally.precision),
+            cell(tally.precision, ".3f"),
         )
     return table
 
@@ -137,7 +136,3 @@ def as_json(figures: Figures) -> dict[str, object]:
         },
         "turns": {name: tally.as_json() for name, tally in _turn_rows(figures)},
     }
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from pipeline.detailer import FaceDetailer
@@ -18,13 +18,11 @@ from server.cli_tables import new_table, print_table
 from server.errors import OperatorError
 from server.evaluation.damages import LEVELS
 from server.evaluation.likeness import Likeness
-from server.evaluation.output import write_json
+from server.evaluation.output import cell, shown, write_json
 from server.evaluation.portraits import NO_PORTRAIT, each_portrait, picture_files
 from server.evaluation.restoration import Case, Restored, restore
 from server.evaluation.sheets import Cell, Sheet, around
 from server.settings import Settings
-
-Rows = dict[str, Mapping[str, Case]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,14 @@ class Plan:
     denoise: float
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture's figures by level."""
+
+    name: str
+    cases: dict[str, Case]
+
+
 def run(plan: Plan, sheet: Path | None, output: Path | None, settings: Settings) -> None:
     """Print the figures as a table; draw them into `sheet`, write them to `output` as JSON.
 
@@ -54,17 +60,15 @@ def run(plan: Plan, sheet: Path | None, output: Path | None, settings: Settings)
     console = Console(stderr=True)
     files = picture_files(plan.data, plan.every)[: plan.limit]
     detailer = load_detailer(settings, console)
-    page = None if sheet is None else Sheet(sheet, _headings(levels))
-    rows: Rows = {}
+    page = Sheet(sheet, _headings(levels))
+    rows: list[Row] = []
     for restored in _restored(plan, levels, files, detailer, console):
-        rows[restored.name] = restored.cases
-        if page is not None:
-            page.add(_cells(restored))
-    if page is not None:
-        page.finish()
+        rows.append(Row(restored.name, restored.cases))
+        page.add(_cells(restored))
+    page.finish()
     if not rows:
         raise OperatorError(NO_PORTRAIT)
-    means = {level: summary([cases[level] for cases in rows.values()]) for level in levels}
+    means = {level: summary([row.cases[level] for row in rows]) for level in levels}
     print(
         f"{len(rows)} of {len(files)} pictures at {plan.side_px} px, denoise {plan.denoise:g}; "
         "damaged → result, means over the faces"
@@ -91,9 +95,8 @@ def _restored(
 ) -> Iterator[Restored]:
     nothing = Image(np.zeros((1, 1, 3), np.uint8))
     request = DetailRequest(nothing, prompt=plan.prompt, denoise=plan.denoise)
-    hidden = not console.is_terminal
     portraits = each_portrait(
-        track(files, "Pictures", console=console, disable=hidden, transient=True),
+        shown(files, console),
         plan.labels,
         lambda image: detailer.find_faces(DetailRequest(image, prompt="", denoise=plan.denoise)),
     )
@@ -102,7 +105,7 @@ def _restored(
     )
 
 
-def summary(cases: Sequence[Case]) -> dict[str, object]:
+def summary(cases: Sequence[Case]) -> dict[str, Any]:
     """The means of one level; `identity_change`: of the means, as a share of the damaged one's."""
     names = [field.name for field in fields(Likeness)]
     means = {
@@ -121,7 +124,7 @@ def summary(cases: Sequence[Case]) -> dict[str, object]:
     }
 
 
-def _table(means: Mapping[str, Mapping[str, object]]) -> Table:
+def _table(means: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = ("PSNR dB", "SSIM", "1 − HaarPSI", "identity", "change", "sharpness", "seam ΔE", "s")
     table = new_table("level", "faces", "not found", *columns)
     for level, row in means.items():
@@ -133,24 +136,21 @@ def _table(means: Mapping[str, Mapping[str, object]]) -> Table:
             _pair(row, "ssim", ".3f"),
             _pair(row, "haarpsi", ".3f"),
             _pair(row, "identity", ".3f"),
-            _number(row["identity_change"], "+.1%"),
+            cell(row["identity_change"], "+.1%"),
             _pair(row, "sharpness", ".0%"),
-            _number(row["seam_delta_e"], ".2f"),
-            _number(row["seconds"], ".2f"),
+            cell(row["seam_delta_e"], ".2f"),
+            cell(row["seconds"], ".2f"),
         )
     return table
 
 
-def _pair(row: Mapping[str, object], name: str, form: str) -> str:
-    sides = [row[side] for side in ("damaged", "result")]
-    return " → ".join(format(side[name], form) for side in sides if isinstance(side, dict))
+def _pair(row: Mapping[str, Any], name: str, form: str) -> str:
+    return " → ".join(format(row[side][name], form) for side in ("damaged", "result"))
 
 
-def _number(value: object, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _report(plan: Plan, profile: str, means: Mapping[str, object], rows: Rows) -> dict[str, object]:
+def _report(
+    plan: Plan, profile: str, means: Mapping[str, object], rows: Sequence[Row]
+) -> dict[str, object]:
     return {
         "profile": profile,
         "side_px": plan.side_px,
@@ -159,10 +159,7 @@ def _report(plan: Plan, profile: str, means: Mapping[str, object], rows: Rows) -
         "seed": plan.seed,
         "boxes": "own" if plan.labels is None else "labels",
         "levels": means,
-        "pictures": {
-            name: {level: asdict(case) for level, case in cases.items()}
-            for name, cases in rows.items()
-        },
+        "pictures": [asdict(row) for row in rows],
     }
 
 

@@ -83,7 +83,7 @@ def _sectors(region: NDArray[np.bool_]) -> NDArray[np.intp]:
     along = np.arange(region.shape[0])[:, None] - rows.mean()
     across = np.arange(region.shape[1]) - columns.mean()
     turn = np.arctan2(along, across) / (2 * np.pi) % 1
-    return (turn * SECTORS).astype(np.intp) % SECTORS
+    return np.asarray(turn * SECTORS, np.intp) % SECTORS
 
 
 def _lab(image: Image) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Contact sheets: pictures side by side in labelled rows, a page of them per file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,30 +31,32 @@ class Cell:
 
 @dataclass(slots=True)
 class Sheet:
-    """Rows of cells below headings, written page by page: `a.png`, `a-2.png` and so on."""
+    """Cells in rows below headings, written page by page: `a.png`, `a-2.png` and so on.
 
-    file: Path
+    `file` None: nothing is kept or written.
+    """
+
+    file: Path | None
     headings: Sequence[str]
-    _rows: list[Sequence[Cell]] = field(default_factory=list)
+    _cells: list[Cell] = field(default_factory=list)
     _pages: int = 0
 
-    def add(self, row: Sequence[Cell]) -> None:
-        """One more row; a full page is written."""
-        self._rows.append(row)
-        if len(self._rows) == ROWS_A_PAGE:
-            self.finish()
+    def add(self, cells: Iterable[Cell]) -> None:
+        """The next cells, left to right; a full page is written."""
+        for cell in cells if self.file else ():
+            self._cells.append(cell)
+            if len(self._cells) == ROWS_A_PAGE * len(self.headings):
+                self.finish()
 
     def finish(self) -> None:
-        """Write the rows that no page has yet."""
-        if not self._rows:
+        """Write what no page has yet."""
+        if self.file is None or not self._cells:
             return
         self._pages += 1
-        file = self.file
-        if self._pages > 1:
-            file = file.with_stem(f"{file.stem}-{self._pages}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _draw(self.headings, self._rows).save(file)
-        self._rows = []
+        stem = self.file.stem if self._pages == 1 else f"{self.file.stem}-{self._pages}"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        _draw(self.headings, self._cells).save(self.file.with_name(f"{stem}.png"))
+        self._cells = []
 
 
 def around(image: Image, face: FaceBox, factor: float = 1.6) -> NDArray[np.uint8]:
@@ -63,15 +65,16 @@ def around(image: Image, face: FaceBox, factor: float = 1.6) -> NDArray[np.uint8
     return cut(image, face, region).image.pixels
 
 
-def _draw(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> PIL.Image.Image:
+def _draw(headings: Sequence[str], cells: Sequence[Cell]) -> PIL.Image.Image:
     step_x, step_y = CELL_PX + _GAP_PX, CELL_PX + _CAPTION_PX + _GAP_PX
-    page = PIL.Image.new("RGB", (step_x * len(headings), _CAPTION_PX + step_y * len(rows)), "white")
+    rows = -(-len(cells) // len(headings))
+    page = PIL.Image.new("RGB", (step_x * len(headings), _CAPTION_PX + step_y * rows), "white")
     pen, font = PIL.ImageDraw.Draw(page), PIL.ImageFont.load_default(_FONT_PX)
     for column, heading in enumerate(headings):
         pen.text((column * step_x + 2, 0), heading, "black", font)
-    for number, row in enumerate(rows):
-        top = _CAPTION_PX + number * step_y
-        for column, cell in enumerate(row):
-            page.paste(PIL.Image.fromarray(cell.pixels), (column * step_x, top))
-            pen.text((column * step_x + 2, top + CELL_PX), cell.caption, "black", font)
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, len(headings))
+        left, top = column * step_x, _CAPTION_PX + row * step_y
+        page.paste(PIL.Image.fromarray(cell.pixels), (left, top))
+        pen.text((left + 2, top + CELL_PX), cell.caption, "black", font)
     return page

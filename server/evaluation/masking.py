@@ -1,0 +1,121 @@
+"""How well the segmenter's masks fit labelled outlines of faces."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import masks
+from pipeline.compositing import cut
+from pipeline.config import PassConfig
+from pipeline.geometry import crop_matrix, plan_crop
+from pipeline.stages import FaceSegmenter
+from pipeline.types import CropRegion, FaceBox, HardMask, Image
+from server.evaluation.detection import match
+from server.evaluation.portraits import Finder, read_image, read_labels
+from weights.training.labelled import Points, fill_oval
+
+_FORM = '{"a.jpg": [{"oval": [[x, y], …], "box": [x0, y0, x1, y1]}]}'
+_MIN_POINTS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masked:
+    """One labelled face. `find`: None where the detector missed it, and then the rest is None too.
+
+    `mask`: (H, W) of the picture, before it is grown. `iou`: of the mask with the label, 0–1;
+    `ellipse_iou`: of the pipeline's ellipse. `fell_back`: the mask is that ellipse.
+    """
+
+    name: str
+    image: Image
+    oval: Points
+    find: FaceBox | None
+    mask: NDArray[np.bool_] | None = None
+    iou: float | None = None
+    ellipse_iou: float | None = None
+    fell_back: bool = False
+
+
+def read_ovals(file: Path) -> Mapping[str, list[Points]]:
+    """The outlines of the faces of each picture, (N, 2) in its pixels; faces without one are left
+    out. The file is what `weights/training/teachers.py` writes.
+
+    Raises:
+        OperatorError: the file cannot be read, or is of another form.
+    """
+    known = read_labels(file, _oval, _FORM)
+    return {
+        name: [oval for oval in ovals if len(oval) >= _MIN_POINTS] for name, ovals in known.items()
+    }
+
+
+def _oval(face: dict[str, Any]) -> Points:
+    return np.array(face["oval"], np.float32).reshape(-1, 2)
+
+
+def mask_faces(
+    files: Iterable[Path],
+    ovals: Mapping[str, Sequence[Points]],
+    find: Finder,
+    segmenter: FaceSegmenter,
+    config: PassConfig,
+) -> Iterator[Masked]:
+    """Every labelled face: found, cut for one pass, and masked as the pipeline does it."""
+    for file in files:
+        labelled = ovals.get(file.name, [])
+        if not labelled:
+            continue
+        image = read_image(file)
+        for oval, face in zip(
+            labelled, match(list(map(_around, labelled)), find(image)), strict=True
+        ):
+            if face is None:
+                yield Masked(file.name, image, oval, None)
+            else:
+                yield _masked(file.name, image, oval, face, segmenter, config)
+
+
+def _masked(
+    name: str,
+    image: Image,
+    oval: Points,
+    face: FaceBox,
+    segmenter: FaceSegmenter,
+    config: PassConfig,
+) -> Masked:
+    crop = cut(image, face, plan_crop(face, config, face.quarter_turns))
+    (found,) = segmenter.segment([crop])
+    cleaned = None if found is None else masks.clean(found, crop.box)
+    ellipse = masks.ellipse(crop.box, crop.region.work_px)
+    mask, plain = (_in_picture(m, crop.region, image) for m in (cleaned or ellipse, ellipse))
+    wanted = fill_oval(oval, image.height_px, image.width_px) > 0
+    fell_back = cleaned is None
+    return Masked(name, image, oval, face, mask, _iou(mask, wanted), _iou(plain, wanted), fell_back)
+
+
+def _around(oval: Points) -> FaceBox:
+    (x0, y0), (x1, y1) = oval.min(axis=0), oval.max(axis=0)
+    return FaceBox(float(x0), float(y0), float(x1), float(y1), score=1.0)
+
+
+def _in_picture(mask: HardMask, region: CropRegion, image: Image) -> NDArray[np.bool_]:
+    """A crop's mask in the picture's frame."""
+    matrix = crop_matrix(region)
+    # OpenCV's coordinates are those of the pixels' centres.
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    share = cv2.warpAffine(
+        mask.pixels.astype(np.float32),
+        matrix,
+        (image.width_px, image.height_px),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
+    return np.asarray(share > 0.5)
+
+
+def _iou(mask: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> float:
+    return float((mask & wanted).sum() / max(1, (mask | wanted).sum()))
