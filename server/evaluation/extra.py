@@ -21,6 +21,5 @@ def require(*modules: str) -> None:
     missing = [_DISTRIBUTIONS[module] for module in modules if find_spec(module) is None]
     if missing:
         raise OperatorError(
-            f"{', '.join(missing)} not installed: pip install 'face-detailer[eval]' has all that "
-            "this measures with."
+            f"Not installed: {', '.join(missing)}. Install the extra face-detailer[eval]."
         )

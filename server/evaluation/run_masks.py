@@ -59,6 +59,7 @@ def run(plan: Plan, sheet: Path | None, output: Path | None, settings: Settings)
         OperatorError: a folder or file is not what it should be, or the weights are not there.
     """
     logs.configure("warning")
+    page = Sheet(sheet, ["green: label, red: mask"] * _FACES_A_ROW)
     console = Console(stderr=True)
     files = picture_files(plan.data, plan.every)[: plan.limit]
     ovals = read_ovals(plan.labels)
@@ -66,7 +67,6 @@ def run(plan: Plan, sheet: Path | None, output: Path | None, settings: Settings)
         profile = read_profile(path)
         find = load_finder(path, device)
         segmenter = load_segmenter(profile.folder, profile.segmenter, device)
-    page = Sheet(sheet, ["green: label, red: mask"] * _FACES_A_ROW)
     rows: list[Row] = []
     for masked in mask_faces(shown(files, console), ovals, find, segmenter, profile.detail):
         rows.append(Row(masked.name, masked.iou, masked.ellipse_iou, masked.fell_back))

@@ -57,10 +57,10 @@ def run(plan: Plan, sheet: Path | None, output: Path | None, settings: Settings)
     """
     logs.configure("warning")
     levels = _levels(plan.levels)
+    page = Sheet(sheet, _headings(levels))
     console = Console(stderr=True)
     files = picture_files(plan.data, plan.every)[: plan.limit]
     detailer = load_detailer(settings, console)
-    page = Sheet(sheet, _headings(levels))
     rows: list[Row] = []
     for restored in _restored(plan, levels, files, detailer, console):
         rows.append(Row(restored.name, restored.cases))

@@ -52,10 +52,10 @@ def run(plan: Plan, sheet: Path | None, output: Path | None, settings: Settings)
         OperatorError: a folder or file is not what it should be, or the weights are not there.
     """
     logs.configure("warning")
+    page = Sheet(sheet, [f"x{f}: {name}" for f in FACTORS for name in (*METHODS, "original")])
     console = Console(stderr=True)
     files = picture_files(plan.data, plan.every)[: plan.limit]
     detailer = load_detailer(settings, console)
-    page = Sheet(sheet, [f"×{f}: {name}" for f in FACTORS for name in (*METHODS, "original")])
     rows: list[Row] = []
     for enlarged in enlarge(shown(files, console), detailer, FACTORS, plan.largest_px):
         rows.append(Row(enlarged.name, enlarged.factor, enlarged.quality))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.compositing import cut
 from pipeline.types import CropRegion, FaceBox, Image
+from server.errors import OperatorError
 
 CELL_PX = 192
 ROWS_A_PAGE = 12
@@ -33,13 +34,17 @@ class Cell:
 class Sheet:
     """Cells in rows below headings, written page by page: `a.png`, `a-2.png` and so on.
 
-    `file` None: nothing is kept or written.
+    `file` None: nothing is kept or written. Raises OperatorError where it is no PNG.
     """
 
     file: Path | None
     headings: Sequence[str]
     _cells: list[Cell] = field(default_factory=list)
     _pages: int = 0
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.file.suffix.lower() != ".png":
+            raise OperatorError(f"{self.file} should end in .png.")
 
     def add(self, cells: Iterable[Cell]) -> None:
         """The next cells, left to right; a full page is written."""
@@ -55,7 +60,7 @@ class Sheet:
         self._pages += 1
         stem = self.file.stem if self._pages == 1 else f"{self.file.stem}-{self._pages}"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        _draw(self.headings, self._cells).save(self.file.with_name(f"{stem}.png"))
+        _draw(self.headings, self._cells).save(self.file.with_stem(stem))
         self._cells = []
 
 

@@ -1,12 +1,14 @@
 """Servers for the contract's tests."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from http_service import ResizeEngine, Service, encoded, running
 
+from server.cli import main
 from server.settings import Settings
 
 
@@ -41,3 +43,18 @@ def tiny_on_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FACE_DETAILER_PROFILE", "tiny")
     monkeypatch.setenv("FACE_DETAILER_DEVICES", "cpu")
     monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def evaluate(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `face-detailer eval` in this process; its exit code, standard output and error."""
+
+    def run(*arguments: str | Path | int | float) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["face-detailer", "eval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        return int(ending.value.code or 0), *capfd.readouterr()
+
+    return run

@@ -1,7 +1,6 @@
 """`face-detailer eval detect`: scenes whose faces are known, how finds are counted, the command."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import PIL.Image
 import pytest
 
 from pipeline.types import FaceBox, Image
-from server.cli import main
 from server.evaluation.detection import TURNED, UPRIGHT, match, measure, size_names
 from server.evaluation.scenes import LARGEST_SIDE_PX, MOST_FACES, Portrait, Scene, compose
+
+pytestmark = pytest.mark.usefixtures("tiny_on_cpu")
 
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
 FACE = FaceBox(180, 70, 272, 178, 1.0)
@@ -115,24 +115,6 @@ def test_figures_by_size_and_turn() -> None:
     assert (everything.faces, everything.recall, everything.precision) == (8, 3 / 8, 3 / 5)
 
 
-@pytest.fixture
-def evaluate(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Run `eval detect` in this process; its exit code, standard output and error."""
-    monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        command = ["face-detailer", "eval", "detect", "--profile", "tiny", "--device", "cpu"]
-        monkeypatch.setattr(sys, "argv", [*command, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            main()
-        return int(ending.value.code or 0), *capfd.readouterr()
-
-    return run
-
-
 def test_the_command_measures_the_embedded_profile(
     evaluate: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -140,7 +122,7 @@ def test_the_command_measures_the_embedded_profile(
     with PIL.Image.open(ASTRONAUT) as picture:
         picture.convert("RGB").crop((80, 0, 380, 260)).save(tmp_path / "faces" / "a.png")
     written = tmp_path / "figures.json"
-    options = ["--data", tmp_path / "faces", "--scenes", "3", "--json", written]
+    options = ["detect", "--data", tmp_path / "faces", "--scenes", "3", "--json", written]
     code, out, _ = evaluate(*options)
     assert code == 0
     assert "1 of 1 portraits, boxes: the detector's own" in out
@@ -162,14 +144,14 @@ def test_the_command_measures_the_embedded_profile(
 def test_what_cannot_be_measured_is_told_in_a_sentence(
     evaluate: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    code, out, err = evaluate("--data", tmp_path)
+    code, out, err = evaluate("detect", "--data", tmp_path)
     assert (code, out, err) == (1, "", f"face-detailer: There are no pictures in {tmp_path}.\n")
     PIL.Image.new("RGB", (80, 60), "teal").save(tmp_path / "empty.png")
-    code, _, err = evaluate("--data", tmp_path)
+    code, _, err = evaluate("detect", "--data", tmp_path)
     assert code == 1
     assert err.endswith("face-detailer: No picture has exactly one upright face.\n")
     labels = tmp_path / "labels.json"
     labels.write_text('{"empty.png": [{"box": [1, 2, 3]}]}')
-    code, _, err = evaluate("--data", tmp_path, "--labels", labels)
+    code, _, err = evaluate("detect", "--data", tmp_path, "--labels", labels)
     assert code == 1
     assert "labels.json should be JSON such as" in err
