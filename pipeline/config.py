@@ -75,6 +75,8 @@ class InpainterConfig:
     none at the end.
     `guidance`: the share of the request's guidance beyond 1 that acts, for models that want less
     of it than SDXL.
+    `residual`: the share of what the VAE's round trip loses of a crop that is given back, so that
+    what the walk changed is painted and not the trip; for small VAEs.
     """
 
     folder: str
@@ -82,6 +84,7 @@ class InpainterConfig:
     step_rule: StepRule
     batch_sizes: tuple[int, ...]
     guidance: float = 1.0
+    residual: float = 0.0
     checkpoint: str | None = None
     vae: str | None = None
     loras: tuple[LoraConfig, ...] = ()

@@ -62,11 +62,23 @@ class SdxlInpainter:
         self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop
     ) -> list[Image | None]:
         """See `pipeline.stages.Inpainter`."""
-        walks = [
-            self._start(job, canvas) for job, canvas in zip(jobs, self._canvases(jobs), strict=True)
-        ]
+        canvases = self._canvases(jobs)
+        walks = [self._start(job, canvas) for job, canvas in zip(jobs, canvases, strict=True)]
         self._loop.run(walks, on_step, should_stop)
-        return self._decode([walk.latents for walk in walks])
+        decoded = self._decode([walk.latents for walk in walks])
+        if self._config.residual > 0:
+            lost = self._losses(jobs, canvases)
+            decoded = [picture + loss for picture, loss in zip(decoded, lost, strict=True)]
+        return [_to_image(picture[0]) for picture in decoded]
+
+    def _losses(self, jobs: Sequence[InpaintJob], canvases: Sequence[Canvas]) -> list[torch.Tensor]:
+        """What the VAE's round trip loses of each crop, as far as it is given back."""
+        distinct = {id(canvas.latents): canvas.latents for canvas in canvases}
+        held = dict(zip(distinct, self._decode(list(distinct.values())), strict=True))
+        return [
+            self._config.residual * (_to_tensor(job.image.pixels) - held[id(canvas.latents)])
+            for job, canvas in zip(jobs, canvases, strict=True)
+        ]
 
     def _start(self, job: InpaintJob, canvas: Canvas) -> DenoiseWalk:
         rule = self._config.step_rule
@@ -133,12 +145,13 @@ class SdxlInpainter:
             latents.extend(torch.split(mean.float() * self._vae.config.scaling_factor, 1))
         return latents
 
-    def _decode(self, latents: Sequence[torch.Tensor]) -> list[Image | None]:
-        pictures: list[Image | None] = []
+    def _decode(self, latents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Scaled latents (1, 4, h, w) → (1, 3, 8h, 8w) pictures in about [−1, 1], on the CPU."""
+        pictures: list[torch.Tensor] = []
         for batch in _batches(latents):
             scaled = torch.cat(batch) / self._vae.config.scaling_factor
             decoded = self._run_vae("vae decoder", scaled, self._decode_part)
-            pictures.extend(_to_image(picture) for picture in decoded.float().cpu())
+            pictures.extend(torch.split(decoded.float().cpu(), 1))
         return pictures
 
     def _run_vae(self, kind: str, batch: torch.Tensor, call: Part) -> torch.Tensor:

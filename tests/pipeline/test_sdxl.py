@@ -131,6 +131,20 @@ def test_a_hard_mask_gives_what_diffusers_pipeline_gives(
     assert (walk.latents - theirs).abs().max() <= 1e-4
 
 
+def test_what_the_vae_loses_is_given_back(tiny, four_channels, scheduler_config):
+    config = replace(CONFIG, residual=1.0)
+    # A UNet that does not see the mask is held to it, so that an empty mask keeps every latent.
+    ours = SdxlInpainter(four_channels, tiny._vae, tiny._text, scheduler_config, config)
+    nothing = job(mask=SoftMask(np.zeros((SIDE, SIDE), np.float32)))
+    (kept,) = run(ours, nothing)
+    assert levels_apart(kept, nothing.image) <= 1
+    first, second, other = run(ours, job(), job(seed=8), job(image=crop(left=190)))
+    assert levels_apart(first, job().image) > 3
+    assert levels_apart(first, run(ours, job())[0]) <= 1
+    assert levels_apart(first, second) > 1
+    assert levels_apart(other, run(ours, job(image=crop(left=190)))[0]) <= 1
+
+
 def test_the_hidden_picture_is_the_one_diffusers_hides(tiny):
     order = job(mask=hard_mask())
     with torch.inference_mode():

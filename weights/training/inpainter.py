@@ -21,6 +21,7 @@ noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusio
 2301.11093).
 """
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -33,11 +34,13 @@ from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 
 BATCH = 16
-PEAK_RATE = 8e-4
+PEAK_RATE = 1e-3
 RING = 8000
 FIRST_PAIRS = 800
-FAULT_SHARE = 0.1
-NEGATIVE_ROWS = 0.3
+FAULT_SHARE = 0.15
+NEGATIVE_ROWS = 0.25
+# Of the batches, those that walk one step of their own and go on from there.
+OWN_STEPS = 0.35
 WINDOW = 24
 
 
@@ -52,45 +55,75 @@ def _window(latents: list[torch.Tensor]) -> list[torch.Tensor]:
     return [values[..., y : y + WINDOW, x : x + WINDOW] for values in latents]
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Where rows stand on their walks: steps (N,) and, for broadcasting, (N, 1, 1, 1) each of sigma
+    at the start, sigma now, and a now.
+    """
+
+    start: torch.Tensor
+    now: torch.Tensor
+    sigma_start: torch.Tensor
+    sigma: torch.Tensor
+    a: torch.Tensor
+
+
+def _draw_times(signal: torch.Tensor, device: torch.device) -> _Times:
+    # Most starts in the little noise that the profile walks from, some everywhere.
+    low, wide = torch.randint(4, 120, (BATCH,)), torch.randint(4, 1000, (BATCH,))
+    start = torch.where(torch.rand(BATCH) < 0.75, low, wide)
+    sigma = ((1 - signal) / signal).sqrt()
+    # So that sigma is uniform; the start itself, where the whole damage is seen, half of the time.
+    now = torch.searchsorted(sigma, sigma[start] * torch.rand(BATCH)).minimum(start)
+    now = torch.where(torch.rand(BATCH) < 0.5, start, now)
+    wide_view = [
+        values.view(-1, 1, 1, 1).to(device)
+        for values in (sigma[start], sigma[now], signal[now].sqrt())
+    ]
+    return _Times(start.to(device), now.to(device), *wide_view)
+
+
+def _draw_shares(device: torch.device) -> torch.Tensor:
+    """How much of the damage a row starts with: the second pass begins where the first one ended,
+    and a healthy face must stay as it is.
+    """
+    kind = torch.rand(BATCH)
+    share = torch.where(kind < 0.7, torch.ones(BATCH), torch.rand(BATCH))
+    return torch.where(kind > 0.9, torch.zeros(BATCH), share).view(-1, 1, 1, 1).to(device)
+
+
 def step_loss(
     model: Inpainter, ring: PairRing, prompts: Prompts, signal: torch.Tensor, device: torch.device
 ) -> torch.Tensor:
     """The loss of one random batch. `signal`: a_t², (1000,), the scheduler's `alphas_cumprod`."""
     rows = torch.randint(0, len(ring), (BATCH,))
-    clean, damaged, masked, mask = (
-        values[rows].to(device) for values in (ring.clean, ring.damaged, ring.masked, ring.mask)
+    clean, damaged, masked, mask = _window(
+        [values[rows].to(device) for values in (ring.clean, ring.damaged, ring.masked, ring.mask)]
     )
-    # Most starts in the little noise where the walk restores best, some everywhere.
-    start = torch.where(
-        torch.rand(BATCH) < 0.65,
-        torch.randint(60, 280, (BATCH,)),
-        torch.randint(20, 1000, (BATCH,)),
-    )
-    sigma = ((1 - signal) / signal).sqrt()
-    # Half of the steps so that their sigma is uniform, half so that t is: the last steps make the
-    # picture.
-    even = torch.searchsorted(sigma, sigma[start] * torch.rand(BATCH)).clamp(max=999).minimum(start)
-    now = torch.where(torch.rand(BATCH) < 0.5, even, (start * torch.rand(BATCH)).long())
-    # Half-restored and healthy starts too: the second pass begins where the first one ended.
-    share = torch.where(torch.rand(BATCH) < 0.55, torch.ones(BATCH), torch.rand(BATCH))
-    share = (
-        torch.where(torch.rand(BATCH) < 0.1, torch.zeros(BATCH), share).view(-1, 1, 1, 1).to(device)
-    )
+    times, share = _draw_times(signal, device), _draw_shares(device)
     negative = torch.rand(BATCH) < NEGATIVE_ROWS
-    a, s, pull = (
-        values.view(-1, 1, 1, 1).to(device)
-        for values in (signal[now].sqrt(), (1 - signal[now]).sqrt(), 1 / sigma[start])
-    )
-    clean, damaged, masked, mask = _window([clean, damaged, masked, mask])
-    fault = damaged - clean
-    noised = a * clean + s * (torch.randn_like(clean) + pull * share * fault)
-    wanted = clean + FAULT_SHARE * fault * negative.view(-1, 1, 1, 1).to(device)
     context, pooled = model.embed(*(ids.to(device) for ids in prompts.draw(negative)))
-    sample = torch.cat([noised, mask, masked], dim=1).to(memory_format=torch.channels_last)
-    error = model(sample, now.to(device), context, pooled) - wanted
+
+    def predict(latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        sample = torch.cat([latents, mask, masked], dim=1).to(memory_format=torch.channels_last)
+        return cast(torch.Tensor, model(sample, steps, context, pooled))
+
+    fault = share * (damaged - clean)
+    noise = torch.randn_like(clean)
+    left = times.sigma / times.sigma_start
+    if torch.rand(()) < OWN_STEPS:
+        with torch.no_grad():
+            a = (1 + times.sigma_start.square()).rsqrt()
+            start = damaged * share + clean * (1 - share) + times.sigma_start * noise
+            seen = predict(a * start, times.start)
+        now = seen + left * (start - seen)
+    else:
+        now = clean + times.sigma * noise + left * fault
+    wanted = clean + FAULT_SHARE * left * fault * negative.view(-1, 1, 1, 1).to(device)
+    error = predict(times.a * now, times.now) - wanted
     # Starts in much noise have large errors that nobody asks for at the default denoise.
-    weight = (0.25 + 0.75 * mask) / (1 + 4 / pull.square())
-    loss: torch.Tensor = (weight * (error.square() + 0.15 * error.abs())).mean()
+    weight = (0.25 + 0.75 * mask) / (1 + 4 * times.sigma_start.square())
+    loss: torch.Tensor = (weight * (error.square() + 0.1 * error.abs())).mean()
     return loss
 
 

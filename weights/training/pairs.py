@@ -18,8 +18,10 @@ from weights.training import common
 from weights.training.damage import Damage, apply_damage, draw_damage
 
 WORK_PX = 256
+# Around the profile's crop factors.
+CROP_FACTORS = (1.25, 1.9)
 # A face that is smaller in its portrait gives a soft crop, and soft targets teach softness.
-SHORTEST_FACE_PX = 110
+SHORTEST_FACE_PX = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDA
     repaint.
     """
     x0, y0, x1, y1 = portrait.box
-    side = max(x1 - x0, y1 - y0) * rng.uniform(1.7, 2.5)
+    side = max(x1 - x0, y1 - y0) * rng.uniform(*CROP_FACTORS)
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + [
         rng.gauss(0, 0.03) * side for _ in range(2)
     ]
@@ -72,8 +74,20 @@ def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDA
     grown = rng.uniform(1.0, 1.35)
     axes = ((x1 - x0) / 2 * scale * grown, (y1 - y0) / 2 * scale * grown)
     mask = np.zeros((WORK_PX, WORK_PX), np.uint8)
+    pixels = _relight(pixels, rng)
     cv2.ellipse(mask, (tuple(middle), (2 * axes[0], 2 * axes[1]), -angle * mirror), 1, -1)
     return pixels, mask.astype(bool)
+
+
+def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
+    """Other light and film, half of the time: gamma, contrast and saturation; grey now and then."""
+    if rng.random() < 0.5:
+        return pixels
+    levels = (pixels.astype(np.float32) / 255) ** rng.uniform(0.7, 1.4)
+    levels = rng.uniform(0.75, 1.1) * (levels - 0.5) + 0.5 + rng.uniform(-0.06, 0.06)
+    grey = levels.mean(axis=2, keepdims=True)
+    levels = grey + (levels - grey) * (0 if rng.random() < 0.15 else rng.uniform(0.5, 1.2))
+    return np.clip(levels * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 class PairRing:

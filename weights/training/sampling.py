@@ -13,9 +13,8 @@ from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
 
 STEPS = 10
-# More than the profile walks from, so that the figure tells of both noise and damage.
-STRENGTH = 0.2
-GUIDANCE = 6.0
+STRENGTH = 0.04
+GUIDANCE = 1.2
 LEVELS = {
     "heavy": Damage(shrink=6, noise=6, jpeg_quality=45),
     "medium": Damage(shrink=3.5, noise=3, jpeg_quality=75),

@@ -88,8 +88,7 @@ def validate(vae: AutoencoderKL, pictures: torch.Tensor) -> tuple[float, float]:
 
 def export(vae: AutoencoderKL, spread: float) -> None:
     """Write the averaged model, fp16, with the factor that gives its latents unit variance."""
-    vae.register_to_config(scaling_factor=round(1 / spread, 5))
-    exported = AutoencoderKL.from_config(vae.config)
+    exported = AutoencoderKL(**CONFIG, scaling_factor=round(1 / spread, 5))
     exported.load_state_dict(vae.state_dict())
     exported.half().save_pretrained(common.TINY_DIR / "vae", safe_serialization=True)
 
