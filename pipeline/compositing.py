@@ -6,7 +6,6 @@ not hold.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import box_to_crop, covered_rows_cols
 from pipeline.resampling import Axis, resample
-from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, SoftMask
+from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, Repaint, SoftMask
 
 Floats = NDArray[np.float32]
 
@@ -25,15 +24,6 @@ _RING_MIN_PX = 8.0
 
 # With fewer pixels than this the ring says little, and the colours stay as the model gave them.
 _RING_MIN_PIXELS = 64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Repaint:
-    """A crop, what the model made of it, and how much of that is kept; all of one size."""
-
-    crop: FaceCrop
-    painted: Image
-    mask: SoftMask
 
 
 def cut(image: Image, box: FaceBox, region: CropRegion) -> FaceCrop:

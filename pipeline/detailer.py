@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline import masks
-from pipeline.compositing import Repaint, cut, keep_tone, match_colour, paste_all
+from pipeline.compositing import cut, keep_tone, match_colour, paste_all
 from pipeline.config import PassConfig, Profile
 from pipeline.detection import find_faces, judge
 from pipeline.geometry import plan_crop, rounds
@@ -11,7 +11,7 @@ from pipeline.health import is_badly_damaged
 from pipeline.images import resize_alpha
 from pipeline.overlay import draw
 from pipeline.prompts import is_skip, split_prompt
-from pipeline.run import Face, OnProgress, Order, Run
+from pipeline.run import Face, OnPass, OnProgress, Order, PassDone, Run
 from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
 from pipeline.steps import plan_steps
 from pipeline.types import (
@@ -21,7 +21,7 @@ from pipeline.types import (
     FaceCrop,
     Find,
     Image,
-    InpaintJob,
+    Repaint,
     SoftMask,
 )
 
@@ -96,9 +96,13 @@ class FaceDetailer:
         faces: Sequence[FaceBox],
         on_progress: OnProgress = lambda _done, _total: None,
         should_stop: ShouldStop = lambda: False,
+        on_pass: OnPass = lambda _done: None,
     ) -> DetailResult:
-        """As a call, for faces that are already known; in pixels of `request.image`."""
-        return self._detail(Run(request, on_progress, should_stop), faces)
+        """As a call, for faces that are already known; in pixels of `request.image`.
+
+        `on_pass` is called after each pass, from this thread; overlapping faces take several.
+        """
+        return self._detail(Run(request, on_progress, should_stop, on_pass), faces)
 
     def _detail(self, run: Run, boxes: Sequence[FaceBox]) -> DetailResult:
         request = run.request
@@ -184,7 +188,7 @@ class FaceDetailer:
             ]
         with run.stage("inpaint"):
             steps = self._asked_steps(run.request)
-            jobs = [_job(run.request, order, strength, steps) for order in orders]
+            jobs = [order.job(run.request, strength, steps) for order in orders]
             answers = self._inpainter.inpaint(jobs, run.step, run.should_stop)
         with run.stage("paste"):
             repaints: list[list[Repaint]] = [[] for _ in pictures]
@@ -194,9 +198,9 @@ class FaceDetailer:
                     run.painted.add((order.sample, order.face))
                     painted = _match(answer, order, config)
                     repaints[order.sample].append(Repaint(order.crop, painted, order.mask))
-            return [
-                paste_all(picture, laid) for picture, laid in zip(pictures, repaints, strict=True)
-            ]
+            after = [paste_all(*pair) for pair in zip(pictures, repaints, strict=True)]
+        run.on_pass(PassDone(config, tuple(map(tuple, repaints)), tuple(after)))
+        return after
 
     def _segment(self, crops: Sequence[FaceCrop], config: PassConfig) -> list[SoftMask]:
         """How much of each crop is repainted: the face, or an ellipse where the model is unsure."""
@@ -236,17 +240,3 @@ def _strength(request: DetailRequest, config: PassConfig) -> float:
 def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:
     """The face as one pass sees it, upright."""
     return cut(picture, box, plan_crop(box, config, box.quarter_turns))
-
-
-def _job(request: DetailRequest, order: Order, strength: float, steps: int) -> InpaintJob:
-    """The order as the denoise loop takes it."""
-    return InpaintJob(
-        image=order.crop.image,
-        mask=order.mask,
-        prompt=order.face.prompt,
-        negative_prompt=order.face.negative_prompt,
-        seed=(request.seed + order.sample) % 2**63,
-        steps=steps,
-        guidance_scale=request.guidance_scale,
-        strength=strength,
-    )

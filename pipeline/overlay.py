@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.compositing import Repaint, paste_all
-from pipeline.types import CropRegion, FaceCrop, Find, Image, LeftOut, SoftMask
+from pipeline.compositing import paste_all
+from pipeline.types import CropRegion, FaceCrop, Find, Image, LeftOut, Repaint, SoftMask
 
 Colour = tuple[int, int, int]
 

@@ -6,11 +6,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pipeline.config import PassConfig
 from pipeline.errors import Stopped
 from pipeline.stages import ShouldStop
-from pipeline.types import DetailRequest, FaceBox, FaceCrop, SoftMask
+from pipeline.types import (
+    DetailRequest,
+    FaceBox,
+    FaceCrop,
+    Image,
+    InpaintJob,
+    Repaint,
+    SoftMask,
+)
 
 OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PassDone:
+    """A pass over some faces is over, for those who watch.
+
+    `config`: the profile's own. Per sample: `repaints`, what was laid in, in the faces' order and
+    without those that the model gave nothing usable for; `pictures`, with that laid in.
+    """
+
+    config: PassConfig
+    repaints: tuple[tuple[Repaint, ...], ...]
+    pictures: tuple[Image, ...]
+
+
+OnPass = Callable[[PassDone], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,19 @@ class Order:
     crop: FaceCrop
     mask: SoftMask
 
+    def job(self, request: DetailRequest, strength: float, steps: int) -> InpaintJob:
+        """The order as the denoise loop takes it."""
+        return InpaintJob(
+            image=self.crop.image,
+            mask=self.mask,
+            prompt=self.face.prompt,
+            negative_prompt=self.face.negative_prompt,
+            seed=(request.seed + self.sample) % 2**63,
+            steps=steps,
+            guidance_scale=request.guidance_scale,
+            strength=strength,
+        )
+
 
 @dataclass(slots=True)
 class Run:
@@ -42,6 +80,7 @@ class Run:
     request: DetailRequest
     on_progress: OnProgress
     should_stop: ShouldStop
+    on_pass: OnPass = lambda _done: None
     total_steps: int = 0
     done_steps: int = 0
     asked: set[tuple[int, Face]] = field(default_factory=set)

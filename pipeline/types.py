@@ -180,6 +180,15 @@ class FaceCrop:
         _check(shape == (side, side, 3), f"a crop of {side} × {side} px", shape)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Repaint:
+    """A crop, what the model made of it, and how much of that is kept; all of one size."""
+
+    crop: FaceCrop
+    painted: Image
+    mask: SoftMask
+
+
 @dataclass(frozen=True, slots=True)
 class InpaintJob:
     """One face × one sample × one pass, for the denoise loop.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compositing import Repaint, cut, keep_tone, match_colour, paste, paste_all
+from pipeline.compositing import cut, keep_tone, match_colour, paste, paste_all
 from pipeline.geometry import crop_matrix
-from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, SoftMask
+from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, Repaint, SoftMask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ASTRONAUT = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut.png")), cv2.COLOR_BGR2RGB)

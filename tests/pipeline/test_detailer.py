@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.compositing import Repaint, paste_all
+from pipeline.compositing import paste_all
 from pipeline.config import Profile, StepRule
 from pipeline.detailer import FaceDetailer
 from pipeline.errors import Stopped
 from pipeline.geometry import crop_matrix
 from pipeline.models.sdxl import SdxlInpainter
 from pipeline.stages import Inpainter, OnStep, ShouldStop
-from pipeline.types import DetailRequest, DetailResult, FaceBox, Image, InpaintJob
+from pipeline.types import DetailRequest, DetailResult, FaceBox, Image, InpaintJob, Repaint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FACE = FaceBox(177, 68, 269, 158, 0.9)
