@@ -1,7 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,16 +27,11 @@ Device = Annotated[
 ]
 
 
-class ProfileName(StrEnum):
-    """What `--profile` takes."""
-
-    AUTO = "auto"
-    TINY = "tiny"
-    SDXL = "sdxl"
-
-
 Profile = Annotated[
-    ProfileName | None, typer.Option(help="auto: sdxl where CUDA is present, else tiny.")
+    str | None,
+    typer.Option(
+        help="tiny, sdxl, a profile file (.toml), or auto: sdxl where CUDA is, else tiny."
+    ),
 ]
 
 
@@ -76,6 +70,9 @@ def detail(
     image_quality: Annotated[str | None, typer.Option(help="10–100, for JPEG and WebP.")] = None,
     upscale: Annotated[str | None, typer.Option(help="1, 2 or 4.")] = None,
     passes: Annotated[str | None, typer.Option(help="both, detail or auto.")] = None,
+    keep_healthy: Annotated[
+        str | None, typer.Option(help="false: large, sharp faces may change as much as others.")
+    ] = None,
     max_faces: Annotated[str | None, typer.Option(help="Only the largest N.")] = None,
     min_face_px: Annotated[str | None, typer.Option(help="Leave smaller faces alone.")] = None,
     face_order: Annotated[
@@ -102,6 +99,7 @@ def detail(
         "image_quality": image_quality,
         "upscale": upscale,
         "passes": passes,
+        "keep_healthy": keep_healthy,
         "max_faces": max_faces,
         "min_face_px": min_face_px,
         "face_order": face_order,

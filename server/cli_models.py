@@ -11,10 +11,9 @@ from pipeline.errors import WeightsError
 from pipeline.images import Picture, decode
 from server.devices import plan_workers
 from server.errors import OperatorError
-from server.profiles import check_weights, with_remedy
+from server.profiles import check_weights, profile_path, with_remedy
 from server.settings import Settings
 from server.types import ImageFormat
-from weights.manifest import profile_folder
 
 FORMATS: dict[str, ImageFormat] = {
     ".jpg": "jpeg",
@@ -32,13 +31,13 @@ def load_detailer(settings: Settings, console: Console) -> FaceDetailer:
     """
     from pipeline.loading import load
 
-    with loading(settings, console) as (folder, device):
-        return load(folder, device)
+    with loading(settings, console) as (path, device):
+        return load(path, device, settings.memory_mode)
 
 
 @contextlib.contextmanager
 def loading(settings: Settings, console: Console) -> Iterator[tuple[Path, str]]:
-    """The profile's folder and the device; the block loads what it needs of them.
+    """The profile's folder or file, and the device; the block loads what it needs of them.
 
     Raises:
         OperatorError: in place of the block's WeightsError.
@@ -48,7 +47,7 @@ def loading(settings: Settings, console: Console) -> Iterator[tuple[Path, str]]:
     check_weights(plan.profile, settings.data_dir)
     try:
         with console.status(f"Loading profile {plan.profile} on {device}"):
-            yield profile_folder(plan.profile, settings.data_dir), device
+            yield profile_path(plan.profile, settings.data_dir), device
     except WeightsError as error:
         raise OperatorError(with_remedy(error, plan.profile)) from error
     console.print(f"Profile {plan.profile} on {device}.", highlight=False)

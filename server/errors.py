@@ -73,5 +73,9 @@ class WorkFailed(ServerError):
     """The work itself failed (500); the cause is in the log, never on the wire."""
 
 
+class NoMemory(WorkFailed):
+    """The device's memory holds not even the smallest piece of the work (500)."""
+
+
 class OperatorError(Exception):
     """What the operator asked for, by command or setting, cannot be done. The text says why."""

@@ -25,12 +25,14 @@ _END_S = 10.0
 class Setup:
     """The first message to a worker.
 
-    `load`: "module:function"; `load(profile_folder, device)` gives a `server.jobs.Detailer`.
+    `load`: "module:function"; `load(profile_path, device, memory_mode)` gives a
+    `server.jobs.Detailer`.
     """
 
     load: str
-    profile_folder: Path
+    profile_path: Path
     device: str
+    memory_mode: str
     concurrency: int
     max_image_pixels: int
     max_side_px: int

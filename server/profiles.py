@@ -1,4 +1,4 @@
-"""Whether a profile's weights are there, before anything is loaded."""
+"""Where a profile lies, and whether its weights are there, before anything is loaded."""
 
 from pathlib import Path
 
@@ -12,11 +12,16 @@ class WeightsMissing(OperatorError):
     """Files of a fetched profile are not there."""
 
 
+def profile_path(profile: str, data_dir: Path) -> Path:
+    """What `pipeline.loading` reads: the folder of a profile with a name, or its own file."""
+    return Path(profile) if profile.endswith(".toml") else profile_folder(profile, data_dir)
+
+
 def check_weights(profile: str, data_dir: Path) -> None:
     """See that a fetched profile was pulled; nothing is read.
 
     Args:
-        profile: a profile's name, not "auto".
+        profile: a profile's name, not "auto", or a profile file.
         data_dir: below which fetched profiles lie.
 
     Raises:

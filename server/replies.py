@@ -44,6 +44,7 @@ ERRORS: Mapping[type[Exception], Row] = {
     errors.Starting: Row(503, "Server is starting", retry_after_s=2),
     errors.NoWorker: Row(503, "No worker is available", retry_after_s=10),
     errors.TimedOut: Row(504, "Request timed out"),
+    errors.NoMemory: Row(_SERVER_ERROR, "Not enough memory on the device"),
     Exception: Row(_SERVER_ERROR, "Internal Server Error"),
 }
 

@@ -19,7 +19,8 @@ _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 _CREDIT_DECIMALS = 10
 _MIB = 1024 * 1024
 
-Profile = Literal["auto", "tiny", "sdxl"]
+PROFILE_NAMES = ("auto", "tiny", "sdxl")
+MemoryMode = Literal["auto", "resident", "offload", "low"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Credits = Annotated[
     Decimal, Field(ge=0, le=900_000_000, decimal_places=_CREDIT_DECIMALS, allow_inf_nan=False)
@@ -48,8 +49,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=_default_data_dir)
     database_url: Annotated[str | None, Field(repr=False)] = None
 
-    profile: Profile = "auto"
+    profile: str = "auto"
     devices: Annotated[Literal["auto"] | tuple[str, ...], NoDecode] = "auto"
+    memory_mode: MemoryMode = "auto"
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     queue_size: Annotated[int, Field(ge=1, le=10_000)] = 32
     request_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
@@ -79,6 +81,17 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, profile: str) -> str:
+        if profile in PROFILE_NAMES:
+            return profile
+        if not profile.endswith(".toml"):
+            raise ValueError(
+                "should be auto, tiny, sdxl or a profile file, whose name ends in .toml"
+            )
+        return str(Path(profile).expanduser().absolute())
 
     @field_validator("devices", mode="before")
     @classmethod

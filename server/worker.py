@@ -14,8 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
-from pipeline.errors import ImageTooLarge, InvalidImage, Stopped, WeightsError
-from server.errors import BadImage, ServerError, TooLarge, WorkFailed
+from pipeline.errors import ImageTooLarge, InvalidImage, OutOfMemory, Stopped, WeightsError
+from server.errors import BadImage, NoMemory, ServerError, TooLarge, WorkFailed
 from server.jobs import Detailer, do
 from server.link import Answer, Cancel, FromWorker, LogLine, Progress, Ready, Setup, pack, unpack
 from server.profiles import with_remedy
@@ -28,6 +28,7 @@ LOAD_FAILED = 3
 DEVICE_FAILED = 4
 LINE_LOST = 5
 _PROGRESS_EVERY_S = 0.1
+_MORE_ROOM = "FACE_DETAILER_MEMORY_MODE or FACE_DETAILER_WORKER_CONCURRENCY can make room"
 
 
 class Line:
@@ -85,6 +86,9 @@ class Worker:
             answer = TooLarge(str(error))
         except InvalidImage as error:
             answer = BadImage(str(error))
+        except OutOfMemory as error:
+            log.error("Job %s failed on %s: %s. %s", job.id, self._setup.device, error, _MORE_ROOM)
+            answer = NoMemory()
         except BaseException as error:
             log.exception("Job %s failed.", job.id)
             if _is_device_lost(error):
@@ -150,7 +154,7 @@ def _is_device_lost(error: BaseException) -> bool:
 def _load(setup: Setup) -> Detailer:
     module, _, name = setup.load.partition(":")
     loader = getattr(importlib.import_module(module), name)
-    return cast("Detailer", loader(setup.profile_folder, setup.device))
+    return cast("Detailer", loader(setup.profile_path, setup.device, setup.memory_mode))
 
 
 def main(end: socket.socket) -> None:
@@ -169,7 +173,7 @@ def main(end: socket.socket) -> None:
     try:
         detailer = _load(setup)
     except WeightsError as error:
-        told = with_remedy(error, setup.profile_folder.name)
+        told = with_remedy(error, setup.profile_path.name)
         log.error("Loading on %s failed: %s", setup.device, told)
         os._exit(LOAD_FAILED)
     except BaseException:

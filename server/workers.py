@@ -19,10 +19,9 @@ from server.link import (
     WorkerProcess,
     worker_process,
 )
-from server.profiles import WeightsMissing, check_weights
+from server.profiles import WeightsMissing, check_weights, profile_path
 from server.settings import Settings
 from server.types import EngineState, Job, Outcome
-from weights.manifest import profile_folder
 
 log = logging.getLogger(__name__)
 
@@ -211,8 +210,9 @@ class WorkerPool:
     def _setup(self, profile: str, device: str) -> Setup:
         return Setup(
             load=self._load,
-            profile_folder=profile_folder(profile, self._settings.data_dir),
+            profile_path=profile_path(profile, self._settings.data_dir),
             device=device,
+            memory_mode=self._settings.memory_mode,
             concurrency=self._settings.worker_concurrency,
             max_image_pixels=self._settings.max_image_pixels,
             max_side_px=self._settings.max_side_px,

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
@@ -36,10 +37,14 @@ class NetworkMemory:
         self.device = device
         self._lock = threading.RLock()
         self._present: torch.nn.Module | None = None
-        self._kept: dict[torch.nn.Module, list[torch.Tensor]] = {}
+        self._kept: dict[torch.nn.Module, list[_Kept]] = {}
         for network in networks:
             if one_at_a_time:
-                self._kept[network] = [_kept(tensor.data, device) for tensor in _tensors(network)]
+                self._kept[network] = [
+                    _Kept(owner, name, _host_copy(tensor.data, device))
+                    for owner in network.modules()
+                    for name, tensor in _own_tensors(owner)
+                ]
                 self._evict(network)
             else:
                 network.to(device)
@@ -59,14 +64,28 @@ class NetworkMemory:
             yield
 
     def _bring(self, network: torch.nn.Module) -> None:
-        # A parameter takes no tensor that was made in inference mode.
+        # A network outlives the inference mode of whoever brings it.
         with torch.inference_mode(mode=False):
-            for tensor, kept in zip(_tensors(network), self._kept[network], strict=True):
-                tensor.data = kept.to(self.device, non_blocking=True)
+            for kept in self._kept[network]:
+                kept.put(kept.tensor.to(self.device, non_blocking=True))
 
     def _evict(self, network: torch.nn.Module) -> None:
-        for tensor, kept in zip(_tensors(network), self._kept[network], strict=True):
-            tensor.data = kept
+        for kept in self._kept[network]:
+            kept.put(kept.tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A parameter or buffer: whose it is, and its copy on the host."""
+
+    owner: torch.nn.Module
+    name: str
+    tensor: torch.Tensor
+
+    def put(self, tensor: torch.Tensor) -> None:
+        if self.name in dict(self.owner.named_parameters(recurse=False)):
+            tensor = torch.nn.Parameter(tensor, requires_grad=False)
+        setattr(self.owner, self.name, tensor)
 
 
 def choose_mode(networks: Sequence[torch.nn.Module], device: torch.device) -> MemoryMode:
@@ -95,15 +114,16 @@ def suitable(free_bytes: int, networks_bytes: int) -> MemoryMode:
 
 def size_bytes(networks: Sequence[torch.nn.Module]) -> int:
     """What the weights of all take."""
-    tensors = chain.from_iterable(_tensors(network) for network in networks)
+    owners = chain.from_iterable(network.modules() for network in networks)
+    tensors = (tensor for owner in owners for _, tensor in _own_tensors(owner))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _tensors(network: torch.nn.Module) -> Iterator[torch.Tensor]:
-    return chain(network.parameters(), network.buffers())
+def _own_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    return chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False))
 
 
-def _kept(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _host_copy(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On the host; for CUDA in memory that the device copies from by itself."""
-    kept = tensor.detach().cpu()
-    return kept.pin_memory() if device.type == "cuda" else kept
+    copy = tensor.detach().cpu()
+    return copy.pin_memory() if device.type == "cuda" else copy

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from diffusers.models.attention_processor import Attention
 from safetensors import safe_open
@@ -129,6 +129,9 @@ def _from_single_file(file: Path, root: Path, dtype: torch.dtype) -> tuple[Any, 
 
 def _merge(networks: SdxlNetworks, file: Path, scale: float) -> None:
     """Add a LoRA to the weights, in any of the formats that diffusers reads."""
+    # Here, because few profiles need it and it takes a second to import.
+    from diffusers import StableDiffusionXLPipeline
+
     pipeline = StableDiffusionXLPipeline(
         networks.vae, *networks.encoders, *networks.tokenizers, networks.unet, scheduler=None
     )

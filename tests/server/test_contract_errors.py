@@ -327,7 +327,8 @@ def test_a_rate_over_the_limit_is_429(serve):
         (errors.Starting(), 503, "Server is starting", "2"),
         (errors.NoWorker(), 503, "No worker is available", "10"),
         (errors.TimedOut(), 504, "Request timed out", None),
-        (errors.WorkFailed("CUDA out of memory"), 500, "Internal Server Error", None),
+        (errors.WorkFailed("a secret"), 500, "Internal Server Error", None),
+        (errors.NoMemory(), 500, "Not enough memory on the device", None),
         (RuntimeError("secret"), 500, "Internal Server Error", None),
     ],
 )

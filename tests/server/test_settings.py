@@ -34,6 +34,8 @@ def test_docs_list_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatc
         ("port", "0", 0),
         ("devices", "cuda:0, cuda:1", ("cuda:0", "cuda:1")),
         ("devices", "auto", "auto"),
+        ("memory_mode", "offload", "offload"),
+        ("profile", "~/mine.toml", str(Path.home() / "mine.toml")),
         ("upscale", "4", 4),
         ("log_level", "WARNING", "warning"),
         ("cost_per_sample", "0.0123456789", Decimal("0.0123456789")),
@@ -61,7 +63,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, valu
     [
         ("port", "65536", "should be less than or equal to 65535"),
         ("port", "http", "should be a valid integer"),
-        ("profile", "huge", "should be 'auto', 'tiny' or 'sdxl'"),
+        ("profile", "huge", "should be auto, tiny, sdxl or a profile file"),
         ("devices", "cpu,gpu", "should be auto, or cpu, mps, cuda or cuda:N"),
         ("devices", ",", "should be auto, or cpu, mps, cuda or cuda:N"),
         ("upscale", "3", "should be 1, 2 or 4"),

@@ -23,7 +23,7 @@ from workers_support import (
     worker_pid,
 )
 
-from server.errors import BadImage, Busy, Starting, TimedOut, TooLarge, WorkFailed
+from server.errors import BadImage, Busy, NoMemory, Starting, TimedOut, TooLarge, WorkFailed
 from server.types import EngineState, Job, Outcome
 from server.workers import WorkerPool
 
@@ -123,6 +123,18 @@ def test_a_failure_keeps_its_cause_off_the_wire_and_puts_it_in_the_log(
     assert "Traceback" in record.getMessage()
     assert record.getMessage().endswith("RuntimeError: a secret path: /root/x")
     assert record.levelname == "ERROR"
+    assert shared.run(worker_pid(shared.pool)) == pid
+
+
+def test_too_little_memory_is_said_and_the_worker_lives(
+    shared: Shared, caplog: pytest.LogCaptureFixture
+) -> None:
+    pid = shared.run(worker_pid(shared.pool))
+    with pytest.raises(NoMemory):
+        shared.detail(job("exceed_memory=no row of the UNet fits"))
+    record = next(r for r in caplog.records if r.name == "server.worker")
+    assert "no row of the UNet fits. FACE_DETAILER_MEMORY_MODE" in record.getMessage()
+    assert "Traceback" not in record.getMessage()
     assert shared.run(worker_pid(shared.pool)) == pid
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ImageTooLarge, InvalidImage, Stopped, WeightsError
+from pipeline.errors import ImageTooLarge, InvalidImage, OutOfMemory, Stopped, WeightsError
 from pipeline.types import DetailRequest, DetailResult, FaceBox, Image
 
 
@@ -74,6 +74,10 @@ def die_once(order: Order) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def exceed_memory(order: Order) -> None:
+    raise OutOfMemory(order.text)
+
+
 def lose_device_once(order: Order) -> None:
     """What torch raises after an illegal memory access."""
     if not Path(order.text).exists():
@@ -95,6 +99,7 @@ ORDERS = {
         leave,
         exit_at_once,
         die_once,
+        exceed_memory,
         lose_device_once,
     )
 }
@@ -136,21 +141,21 @@ class Detailer:
         )
 
 
-def inverter(_profile_folder: Path, _device: str) -> Detailer:
+def inverter(_profile_path: Path, _device: str, _memory_mode: str) -> Detailer:
     return Detailer()
 
 
-def logged(profile_folder: Path, device: str) -> Detailer:
+def logged(profile_path: Path, device: str, _memory_mode: str) -> Detailer:
     """Writes a line per life to the file WORKER_STARTS; fails while `<that file>.broken` exists."""
     starts = Path(os.environ["WORKER_STARTS"])
     with starts.open("a") as lines:
-        lines.write(f"{os.getpid()} {device} {profile_folder.name}\n")
+        lines.write(f"{os.getpid()} {device} {profile_path.name}\n")
     if Path(f"{starts}.broken").exists():
         raise WeightsError("a file of weights is missing: unet/model.safetensors")
     return Detailer()
 
 
-def slow(_profile_folder: Path, _device: str) -> Detailer:
+def slow(_profile_path: Path, _device: str, _memory_mode: str) -> Detailer:
     """Loads for an hour, with a child of its own beside it; both numbers go to WORKER_STARTS."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     Path(os.environ["WORKER_STARTS"]).write_text(f"{os.getpid()} {child.pid}\n")
