@@ -92,7 +92,7 @@ def test_the_seam_is_the_step_that_was_added() -> None:
     before = Image(np.full((200, 200, 3), 128, np.uint8))
     after = changed(before, disc(50), (10, 10, 10))
     # L* of the greys 128 and 138.
-    assert step(before, after) == pytest.approx(57.39 - 53.59, abs=0.05)
+    assert step(before, after) == pytest.approx(57.47 - 53.59, abs=0.05)
     # A step that the picture had is none that was added.
     stepped = changed(before, disc(50), (30, 0, 0))
     freckled = changed(stepped, disc(50) & (np.indices((200, 200)).sum(0) % 2 == 0), (2, 2, 2))
@@ -134,7 +134,7 @@ def faces(tmp_path: Path) -> Path:
     folder = tmp_path / "faces"
     folder.mkdir()
     with PIL.Image.open(ASTRONAUT) as picture:
-        picture.convert("RGB").crop((80, 0, 380, 260)).save(folder / "a.png")
+        picture.convert("RGB").crop((130, 20, 330, 220)).save(folder / "a.png")
     PIL.Image.new("RGB", (80, 60), "teal").save(folder / "b.png")
     return folder
 
