@@ -7,7 +7,7 @@ from pipeline.compositing import cut, keep_tone, match_colour, paste_all
 from pipeline.config import PassConfig, Profile
 from pipeline.detection import find_faces, judge
 from pipeline.geometry import plan_crop, rounds
-from pipeline.health import is_badly_damaged
+from pipeline.health import is_badly_damaged, strength_share
 from pipeline.images import resize_alpha
 from pipeline.overlay import draw
 from pipeline.prompts import is_skip, split_prompt
@@ -108,8 +108,8 @@ class FaceDetailer:
         request = run.request
         faces = self._plan(request, boxes)
         run.total_steps = request.samples * sum(
-            self._steps(request, self.profile.detail)
-            + face.needs_outline * self._steps(request, self.profile.outline)
+            self._steps(request, face, self.profile.detail)
+            + face.needs_outline * self._steps(request, face, self.profile.outline)
             for face in faces
         )
         pictures = [request.image] * request.samples
@@ -139,14 +139,15 @@ class FaceDetailer:
                 negative,
                 needs_outline=request.passes == "both"
                 or (request.passes == "auto" and is_badly_damaged(request.image, box)),
+                strength=strength_share(request.image, box) if request.keep_healthy else 1.0,
             )
             for box, prompt, negative in zip(boxes, prompts, negatives, strict=True)
             if not is_skip(prompt)
         ]
 
-    def _steps(self, request: DetailRequest, config: PassConfig) -> int:
+    def _steps(self, request: DetailRequest, face: Face, config: PassConfig) -> int:
         """How many steps one face of one sample takes in a pass."""
-        strength = _strength(request, config)
+        strength = _strength(request, face, config)
         if strength == 0:
             return 0
         rule = self.profile.inpainter.step_rule
@@ -167,8 +168,7 @@ class FaceDetailer:
         self, run: Run, pictures: list[Image], faces: Sequence[Face], config: PassConfig
     ) -> list[Image]:
         """One pass over some faces of every sample's picture, as one batch."""
-        strength = _strength(run.request, config)
-        if not faces or strength == 0:
+        if not faces or config.strength == 0:
             return pictures
         with run.stage("cut"):
             # Samples that still share their picture share its crops and masks too.
@@ -188,7 +188,10 @@ class FaceDetailer:
             ]
         with run.stage("inpaint"):
             steps = self._asked_steps(run.request)
-            jobs = [order.job(run.request, strength, steps) for order in orders]
+            jobs = [
+                order.job(run.request, _strength(run.request, order.face, config), steps)
+                for order in orders
+            ]
             answers = self._inpainter.inpaint(jobs, run.step, run.should_stop)
         with run.stage("paste"):
             repaints: list[list[Repaint]] = [[] for _ in pictures]
@@ -232,9 +235,9 @@ def _match(answer: Image, order: Order, config: PassConfig) -> Image:
     return keep_tone(answer, order.crop.image, config.tone * order.crop.box.longer_px)
 
 
-def _strength(request: DetailRequest, config: PassConfig) -> float:
-    """How far up the noise a pass starts."""
-    return config.strength * request.denoise
+def _strength(request: DetailRequest, face: Face, config: PassConfig) -> float:
+    """How far up the noise a face starts in a pass."""
+    return config.strength * face.strength * request.denoise
 
 
 def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:

@@ -40,12 +40,15 @@ OnPass = Callable[[PassDone], None]
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face that is to be repainted, and its own prompts."""
+    """A face that is to be repainted, and its own prompts. `strength`: the share of a pass's
+    strength that it takes.
+    """
 
     box: FaceBox
     prompt: str
     negative_prompt: str
     needs_outline: bool
+    strength: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,8 @@ class DetailRequest:
     `alpha`: (H, W) uint8 of the picture's size, or None for an opaque one; it is not repainted,
     only enlarged.
     `seed`: any non-negative integer; sample i uses seed + i (modulo 2⁶³). `upscale`: 1, 2 or 4.
-    `min_face_px`: faces whose shorter side is smaller stay as they are.
+    `min_face_px`: faces whose shorter side is smaller stay as they are. `keep_healthy`: large and
+    sharp faces are changed less, see `pipeline.health.strength_share`.
     """
 
     image: Image
@@ -241,6 +242,7 @@ class DetailRequest:
     seed: int = 12467
     upscale: int = 1
     passes: Passes = "both"
+    keep_healthy: bool = True
     max_faces: int = 20
     min_face_px: float = 12.0
     face_order: FaceOrder = "size"

@@ -59,6 +59,7 @@ FIELDS = (
     # This server's own.
     Field("upscale", "choice", choices=("1", "2", "4")),
     Field("passes", "choice", default="both", choices=("both", "detail", "auto")),
+    Field("keep_healthy", "bool", default=True),
     Field("max_faces", "int", low=0, high=1000),
     Field("min_face_px", "float", low=0, high=10_000),
     Field(

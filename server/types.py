@@ -30,6 +30,7 @@ class DetailOptions:
     image_quality: int
     upscale: int
     passes: Passes
+    keep_healthy: bool
     max_faces: int
     min_face_px: float
     face_order: FaceOrder

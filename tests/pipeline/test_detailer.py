@@ -338,6 +338,16 @@ def test_passes_run_what_they_say(quick, image, passes, runs):
     assert len(progress_of(quick, request(image, passes=passes), FACE)) == STEPS * runs
 
 
+def test_a_large_sharp_face_starts_in_less_noise_unless_told_not_to(detailer):
+    large = Image(cv2.resize(SOUND.pixels, None, fx=2.5, fy=2.5, interpolation=cv2.INTER_CUBIC))
+    face = FaceBox(*(2.5 * side for side in (FACE.x0, FACE.y0, FACE.x1, FACE.y1)), score=0.9)
+    walked, recorder = recorded(detailer)
+    for keeps in (True, False):
+        walked.detail_faces(request(large, keep_healthy=keeps, passes="detail"), [face])
+    kept, free = (batch[0].strength for batch in recorder.batches)
+    assert 0.5 <= kept / free < 0.9
+
+
 def test_the_outline_pass_is_the_first_and_the_stronger(detailer):
     walked, recorder = recorded(detailer)
     walked.detail_faces(request(denoise=0.5), [FACE])

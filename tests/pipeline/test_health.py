@@ -6,7 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.health import BAD_SHARPNESS, BAD_SIDE_PX, is_badly_damaged, sharpness
+from pipeline.health import (
+    BAD_SHARPNESS,
+    BAD_SIDE_PX,
+    GOOD_SHARPNESS,
+    GOOD_SIDE_PX,
+    HEALTHY_STRENGTH,
+    is_badly_damaged,
+    sharpness,
+    strength_share,
+)
 from pipeline.types import FaceBox, Image
 from weights.training.damage import Damage, apply_damage
 
@@ -75,3 +84,22 @@ def test_a_face_at_the_border_or_thinner_than_a_pixel_is_measured(box):
 
 def test_a_face_without_any_contrast_is_bad():
     assert is_badly_damaged(Image(np.full((64, 64, 3), 90, np.uint8)), FaceBox(0, 0, 64, 64, 1.0))
+
+
+def test_only_large_and_sharp_faces_take_less_strength():
+    sharp = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
+    soft = np.repeat(np.linspace(0, 255, 512, dtype=np.uint8)[:, None, None], 512, 1).repeat(3, 2)
+    large, small = (FaceBox(0, 0, side, side, 1.0) for side in (GOOD_SIDE_PX, BAD_SIDE_PX))
+    assert sharpness(Image(sharp), large) > GOOD_SHARPNESS
+    assert strength_share(Image(sharp), large) == pytest.approx(HEALTHY_STRENGTH)
+    assert strength_share(Image(soft), large) == 1
+    assert strength_share(Image(sharp), small) == 1
+
+
+def test_strength_falls_steadily_as_a_sharp_face_grows():
+    sharp = Image(np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8))
+    sides = (BAD_SIDE_PX, 80, 160, 220, GOOD_SIDE_PX, 400)
+    shares = [strength_share(sharp, FaceBox(0, 0, side, side, 1.0)) for side in sides]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1
+    assert shares[-1] == shares[-2] == pytest.approx(HEALTHY_STRENGTH)

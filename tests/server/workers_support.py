@@ -50,6 +50,7 @@ def job(prompt: str = "", picture: bytes | None = None, **options: object) -> Jo
         "image_quality": 95,
         "upscale": 1,
         "passes": "both",
+        "keep_healthy": True,
         "max_faces": 20,
         "min_face_px": 12.0,
         "face_order": "size",
