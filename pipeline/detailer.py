@@ -11,6 +11,7 @@ from pipeline.health import is_badly_damaged, strength_share
 from pipeline.images import resize_alpha
 from pipeline.overlay import draw
 from pipeline.prompts import is_skip, split_prompt
+from pipeline.repaint_checks import is_blank
 from pipeline.run import Face, OnPass, OnProgress, Order, PassDone, Run
 from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
 from pipeline.steps import plan_steps
@@ -197,7 +198,7 @@ class FaceDetailer:
             repaints: list[list[Repaint]] = [[] for _ in pictures]
             for order, answer in zip(orders, answers, strict=True):
                 run.asked.add((order.sample, order.face))
-                if answer is not None:
+                if answer is not None and not is_blank(answer, order.crop.image, order.mask):
                     run.painted.add((order.sample, order.face))
                     painted = _match(answer, order, config)
                     repaints[order.sample].append(Repaint(order.crop, painted, order.mask))

@@ -270,7 +270,7 @@ class DetailResult:
 
     `images`: one per sample, enlarged. `alpha`: enlarged likewise, or None. `faces`: in the input's
     pixels, in the order in which they were repainted. `kept`: how many faces, over all samples,
-    kept their old pixels because no answer of the model was finite.
+    kept their old pixels because the model gave nothing usable: not finite, or blank.
     `seconds`: wall time per stage, in the order walked.
     """
 
