@@ -7,10 +7,10 @@ from skimage.measure import label
 
 from pipeline.types import Image
 
-# Width of the bands on both sides of the border, as a share of the face's longer side.
+# Width of the band inside the border, as a share of the face's longer side.
 BAND = 0.05
 SECTORS = 24
-# A sector with fewer pixels in one of its bands says nothing.
+# A sector with fewer pixels says nothing.
 _MIN_PIXELS = 12
 
 
@@ -19,12 +19,12 @@ def seam_step(
 ) -> float | None:
     """The mean ΔE (CIE 1976) of the step that repainting added at its border.
 
-    The border is the outline of the changed region that covers the face, its holes filled. On both
-    sides lies a band of `BAND` of the face's longer side, cut into `SECTORS` about the region's
-    centre. A sector's step is the length of the vector in Lab (mean change in the inner band −
-    mean change in the outer one): what was a step in the picture before does not count, and shifts
-    that differ in direction around the face do not cancel. Where the mask is feathered the inner
-    band holds the beginning of the ramp, as the eye sees it.
+    The border is the outline of the changed region that covers the face, its holes filled. Outside
+    it nothing changed, so the step that was added there is the change just inside: in a band of
+    `BAND` of the face's longer side, cut into `SECTORS` about the region's centre. A sector's step
+    is the length of its mean change in Lab. What was a step in the picture before does not count,
+    and shifts that differ in direction around the face do not cancel. Where the mask is feathered
+    the band holds the beginning of the ramp, as the eye sees it.
 
     Args:
         before: the picture that was repainted.
@@ -39,15 +39,11 @@ def seam_step(
     if region is None:
         return None
     change = _lab(after) - _lab(before)
-    band_px = max(2.0, BAND * longer_px)
-    inner = region & (_depth(region) <= band_px)
-    outer = ~region & (_depth(~region) <= band_px)
+    depth = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    band = region & (depth <= max(2.0, BAND * longer_px))
     sectors = _sectors(region)
-    steps = []
-    for sector in range(SECTORS):
-        sides = [change[band & (sectors == sector)] for band in (inner, outer)]
-        if min(len(side) for side in sides) >= _MIN_PIXELS:
-            steps.append(float(np.linalg.norm(sides[0].mean(axis=0) - sides[1].mean(axis=0))))
+    parts = [change[band & (sectors == sector)] for sector in range(SECTORS)]
+    steps = [np.linalg.norm(part.mean(axis=0)) for part in parts if len(part) >= _MIN_PIXELS]
     return float(np.mean(steps)) if steps else None
 
 
@@ -67,14 +63,6 @@ def _changed_region(
     outline, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled: NDArray[np.bool_] = cv2.drawContours(piece, outline, -1, 1, cv2.FILLED) > 0
     return filled
-
-
-def _depth(region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """How far each pixel of the region is from the next one outside; 0 outside."""
-    depth: NDArray[np.float32] = cv2.distanceTransform(
-        region.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    return depth
 
 
 def _sectors(region: NDArray[np.bool_]) -> NDArray[np.intp]:
