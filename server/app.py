@@ -1,6 +1,7 @@
 """The HTTP application: routes, and a call's way from the body to the reply."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from server.types import Engine, EngineState, Job, Outcome
 
 HEALTH_PATH = "/health"
 READY_PATH = "/ready"
+_log = logging.getLogger(__name__)
 _PUBLIC_PATHS = frozenset({HEALTH_PATH, READY_PATH})
 
 Result = TypeVar("Result")
@@ -91,6 +93,12 @@ class Detailing:
         async with self._accounts.hold(account, cost) as hold:
             outcome = await self._engine.detail(job)
             hold.settle()
+        if outcome.kept:
+            _log.warning(
+                "%s: faces that stay as they were, as the model gave nothing usable: %d",
+                call.id,
+                outcome.kept,
+            )
         call.remaining = await self._accounts.balance(account)
         return outcome
 

@@ -146,8 +146,9 @@ def _detail(
     _write(task, result)
     names = ", ".join(str(path) for path in task.outputs)
     faces = "1 face" if len(result.faces) == 1 else f"{len(result.faces)} faces"
+    kept = f", {result.kept} unchanged" if result.kept else ""
     seconds = sum(result.seconds.values())
-    return f"{task.source} → {names}: {faces}, {seconds:.1f} s, seed {options.seed}"
+    return f"{task.source} → {names}: {faces}{kept}, {seconds:.1f} s, seed {options.seed}"
 
 
 def _write(task: Task, result: DetailResult) -> None:

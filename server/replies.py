@@ -119,6 +119,7 @@ def picture_reply(
         "X-output-metadata": repr(size),
         "x-cost": credits_text(cost),
         "x-seed-value": str(seed),
+        "X-Faces-Kept": str(outcome.kept),
     }
     if not as_base64:
         media_type = f"image/{image_format}"

@@ -66,7 +66,8 @@ class Outcome:
     """A finished job. Sizes are the output's. `seconds`: wall time per stage.
 
     `pictures`: one encoded file per sample; of a job that looks for faces the overlay, if asked
-    for. `finds`: what such a job found.
+    for. `finds`: what such a job found. `kept`: how many faces, over all samples, keep their old
+    pixels because the model gave nothing usable.
     """
 
     pictures: tuple[bytes, ...]

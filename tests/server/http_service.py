@@ -6,7 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import httpx
@@ -30,6 +30,7 @@ class ResizeEngine:
         self.state = EngineState.READY
         self.error: Exception | None = None
         self.dawdle = False
+        self.kept = 0
         self.jobs: list[Job] = []
         self.cancelled = threading.Event()
 
@@ -49,7 +50,7 @@ class ResizeEngine:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        return await asyncio.to_thread(_enlarge, job)
+        return replace(await asyncio.to_thread(_enlarge, job), kept=self.kept)
 
 
 def _enlarge(job: Job) -> Outcome:

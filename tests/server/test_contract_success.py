@@ -38,7 +38,20 @@ def test_every_header_has_its_form(service, picture):
     assert reply.headers["x-remaining-credits"] == "4.99"
     assert reply.headers["x-cost"] == "0.01"
     assert reply.headers["x-seed-value"] == "12467"
+    assert reply.headers["x-faces-kept"] == "0"
     assert reply.headers["x-request-id"] == service.engine.jobs[0].id
+
+
+def test_faces_that_stay_as_they_were_are_told(service, picture, caplog):
+    service.engine.kept = 2
+    reply = call(service, picture)
+    assert reply.status_code == 200
+    assert reply.headers["x-faces-kept"] == "2"
+    (record,) = [r for r in caplog.records if r.name == "server.app"]
+    assert record.levelname == "WARNING"
+    request = reply.headers["x-request-id"]
+    assert record.getMessage().startswith(f"{request}: faces that stay as they were")
+    assert record.getMessage().endswith(": 2")
 
 
 @pytest.mark.parametrize(
