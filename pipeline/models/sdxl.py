@@ -20,7 +20,7 @@ from pipeline.models.memory import MemoryMode, NetworkMemory, choose_mode
 from pipeline.models.networks import SdxlNetworks, lay_out, precision_of, read_networks
 from pipeline.models.schedule import make_schedule
 from pipeline.models.text import TextEncoders
-from pipeline.models.walk import VAE_FACTOR, Canvas, DenoiseWalk
+from pipeline.models.walk import Canvas, DenoiseWalk
 from pipeline.stages import OnStep, ShouldStop
 from pipeline.types import Image, InpaintJob
 
@@ -56,6 +56,16 @@ class SdxlInpainter:
         self._loop = DenoiseLoop(
             self._predict, config.batch_sizes, shared=self._memory.device.type != "cpu"
         )
+
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """What works inside, by name."""
+        return {
+            **self._text.networks,
+            "VAE encoder": self._vae.encoder,
+            "UNet": self._unet,
+            "VAE decoder": self._vae.decoder,
+        }
 
     @torch.inference_mode()
     def inpaint(
@@ -117,7 +127,9 @@ class SdxlInpainter:
             # On the CPU and in single precision: the same noise on every device.
             noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(job.seed))
             small = torch.nn.functional.interpolate(mask, size=picture.shape[-2:])
-            canvases.append(Canvas(picture, small.to(picture), masked, noise.to(picture)))
+            canvases.append(
+                Canvas(picture, small.to(picture), masked, noise.to(picture), _factor(self._vae))
+            )
         return canvases
 
     def _predict(self, rows: UNetRows) -> torch.Tensor:
@@ -138,7 +150,7 @@ class SdxlInpainter:
         return predicted
 
     def _encode(self, pictures: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """(1, 3, S, S) pictures → scaled latents (1, 4, S/8, S/8), float32."""
+        """(1, 3, S, S) pictures → scaled latents (1, 4, s, s), float32; s = S over the VAE factor."""
         latents: list[torch.Tensor] = []
         for batch in _batches(pictures):
             mean = self._run_vae("vae encoder", torch.cat(batch), self._encode_part)
@@ -146,7 +158,7 @@ class SdxlInpainter:
         return latents
 
     def _decode(self, latents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Scaled latents (1, 4, h, w) → (1, 3, 8h, 8w) pictures in about [−1, 1], on the CPU."""
+        """Scaled latents (1, 4, s, s) → (1, 3, S, S) pictures in about [−1, 1], on the CPU."""
         pictures: list[torch.Tensor] = []
         for batch in _batches(latents):
             scaled = torch.cat(batch) / self._vae.config.scaling_factor
@@ -168,6 +180,11 @@ class SdxlInpainter:
     def _decode_part(self, latents: torch.Tensor) -> torch.Tensor:
         pictures: torch.Tensor = self._vae.decode(latents.to(self._vae.dtype)).sample
         return pictures
+
+
+def _factor(vae: AutoencoderKL) -> int:
+    """Pixels of a picture a latent pixel's side: 8 in SDXL's own."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
 def _batches(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
@@ -229,4 +246,4 @@ def tile_slices(vae: AutoencoderKL) -> None:
     vae.enable_slicing()
     vae.enable_tiling()
     vae.tile_sample_min_size = LOW_TILE_PX
-    vae.tile_latent_min_size = LOW_TILE_PX // VAE_FACTOR
+    vae.tile_latent_min_size = LOW_TILE_PX // _factor(vae)

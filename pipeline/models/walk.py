@@ -7,9 +7,6 @@ import torch
 from pipeline.models.batching import UNetRows
 from pipeline.models.schedule import Schedule
 
-# Picture pixels per latent pixel, in every VAE of SDXL's layout.
-VAE_FACTOR = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
@@ -25,13 +22,15 @@ class Canvas:
 
     `latents`: (1, 4, h, w), the picture, scaled. `mask`: (1, 1, h, w) in [0, 1], see `InpaintJob`.
     `masked_latents`: (1, 4, h, w), the picture with the masked pixels greyed, for a UNet of nine
-    channels; None for one of four. `noise`: (1, 4, h, w), standard normal.
+    channels; None for one of four. `noise`: (1, 4, h, w), standard normal. `vae_factor`: pixels of
+    the picture a latent pixel's side.
     """
 
     latents: torch.Tensor
     mask: torch.Tensor
     masked_latents: torch.Tensor | None
     noise: torch.Tensor
+    vae_factor: int = 8
 
 
 class DenoiseWalk:
@@ -62,7 +61,7 @@ class DenoiseWalk:
         parts = [negative, prompt] if guidance_scale > 1 else [prompt]
         self._context = torch.cat([part.context for part in parts])
         self._pooled = torch.cat([part.pooled for part in parts])
-        self._size = torch.tensor([float(self.side * VAE_FACTOR)] * 2)
+        self._size = torch.tensor([float(self.side * canvas.vae_factor)] * 2)
         soft = (canvas.mask > 0) & (canvas.mask < 1)
         self._blends = canvas.masked_latents is None or bool(soft.any())
         self.latents = self._noised(0)
