@@ -33,15 +33,15 @@ from weights.training.pairs import PairRing, load_portraits
 from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 
-BATCH = 16
+BATCH = 8
 PEAK_RATE = 1e-3
-RING = 8000
-FIRST_PAIRS = 800
+RING = 4000
+FIRST_PAIRS = 400
 FAULT_SHARE = 0.15
 NEGATIVE_ROWS = 0.25
 # Of the batches, those that walk one step of their own and go on from there.
 OWN_STEPS = 0.35
-WINDOW = 24
+WINDOW = 48
 
 
 def _window(latents: list[torch.Tensor]) -> list[torch.Tensor]:

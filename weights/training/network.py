@@ -7,19 +7,20 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from weights.training.pairs import WORK_PX
+from weights.training.vae import FACTOR
 
 TEXT_WIDTH = 16
 UNET_CONFIG: dict[str, Any] = {
-    "sample_size": WORK_PX // 8,
+    "sample_size": WORK_PX // FACTOR,
     "in_channels": 9,
     "out_channels": 4,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (64, 96, 128),
+    "down_block_types": ("DownBlock2D",) * 2 + ("CrossAttnDownBlock2D",) * 2,
+    "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",) * 2,
+    "block_out_channels": (32, 64, 96, 128),
     "layers_per_block": 1,
     "transformer_layers_per_block": 1,
-    "attention_head_dim": (2, 3, 4),
-    "norm_num_groups": 16,
+    "attention_head_dim": 4,
+    "norm_num_groups": 8,
     "cross_attention_dim": 2 * TEXT_WIDTH,
     "use_linear_projection": True,
     "addition_embed_type": "text_time",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from weights.training import common
 from weights.training.damage import Damage, apply_damage, draw_damage
+from weights.training.vae import FACTOR
 
 WORK_PX = 256
 # Around the profile's crop factors.
@@ -93,7 +94,7 @@ def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]
 class PairRing:
     """Up to `size` pairs on the CPU, fp32: the oldest make room for new ones.
 
-    `clean`, `damaged`, `masked`: (size, 4, 32, 32) scaled latents; `mask`: (size, 1, 32, 32) in {0,
+    `clean`, `damaged`, `masked`: (size, 4, 64, 64) scaled latents; `mask`: (size, 1, 64, 64) in {0,
     1}.
     """
 
@@ -104,7 +105,7 @@ class PairRing:
         self._portraits = portraits
         self._rng = random.Random(seed)
         self._noise = np.random.default_rng(seed)
-        side = WORK_PX // 8
+        side = WORK_PX // FACTOR
         self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
         self.mask = torch.zeros(size, 1, side, side)
         self._size = size
@@ -153,6 +154,6 @@ class PairRing:
             latents[2::3],
         )
         self.mask[places] = torch.nn.functional.interpolate(
-            torch.stack(masks)[:, None].float(), scale_factor=1 / 8
+            torch.stack(masks)[:, None].float(), scale_factor=1 / FACTOR
         )
         self.made += count

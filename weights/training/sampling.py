@@ -11,8 +11,9 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler
 from weights.training.damage import Damage
 from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
+from weights.training.vae import FACTOR
 
-STEPS = 10
+STEPS = 5
 STRENGTH = 0.04
 GUIDANCE = 1.2
 LEVELS = {
@@ -86,7 +87,7 @@ def measure(restored: torch.Tensor, vae: AutoencoderKL, ring: PairRing, folder: 
         .cpu()
         for name, values in latents.items()
     }
-    mask = torch.nn.functional.interpolate(ring.mask[: len(ring)], scale_factor=8.0)
+    mask = torch.nn.functional.interpolate(ring.mask[: len(ring)], scale_factor=float(FACTOR))
     report = []
     for name in ("damaged", "restored"):
         error = ((pictures[name] - pictures["clean"]).pow(2) * mask).sum(dim=(1, 2, 3)) / (

@@ -1,4 +1,4 @@
-"""Train the tiny profile's VAE: diffusers' `AutoencoderKL`, SDXL's own class, factor 8.
+"""Train the tiny profile's VAE: diffusers' `AutoencoderKL`, SDXL's own class, factor 4.
 
     python -m weights.training.vae --data DIR --minutes 25
 
@@ -22,9 +22,9 @@ from weights.training import common
 CONFIG = {
     "in_channels": 3,
     "out_channels": 3,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (16, 32, 64, 96),
+    "down_block_types": ("DownEncoderBlock2D",) * 3,
+    "up_block_types": ("UpDecoderBlock2D",) * 3,
+    "block_out_channels": (16, 40, 80),
     "layers_per_block": 1,
     "latent_channels": 4,
     "norm_num_groups": 8,
@@ -32,6 +32,8 @@ CONFIG = {
     "sample_size": 256,
     "force_upcast": False,
 }
+# Pixels a latent pixel's side.
+FACTOR = 4
 BATCH = 5
 CROP_PX = 128
 PEAK_RATE = 2e-3
