@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 # Read when the libraries behind the adapters are imported: nothing is fetched or reported while
@@ -17,17 +18,38 @@ os.environ.update(
 
 import numpy as np
 
-from pipeline.config import read_profile
+from pipeline.config import Profile, read_profile
 from pipeline.detailer import FaceDetailer
 from pipeline.detection import find_faces
-from pipeline.models.esrgan import load_upscaler
+from pipeline.models.esrgan import EsrganUpscaler, load_upscaler
 from pipeline.models.memory import MemoryMode
-from pipeline.models.sam import load_segmenter
+from pipeline.models.sam import SamSegmenter, load_segmenter
 from pipeline.models.sdxl import load_inpainter
-from pipeline.models.yolo import load_detector
+from pipeline.models.yolo import YoloDetector, load_detector
+from pipeline.stages import Inpainter
 from pipeline.types import DetailRequest, FaceBox, Image
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What plays the four roles."""
+
+    detector: YoloDetector
+    segmenter: SamSegmenter
+    inpainter: Inpainter
+    upscaler: EsrganUpscaler
+
+    def assemble(self, profile: Profile) -> FaceDetailer:
+        """The walk over them."""
+        return FaceDetailer(
+            profile,
+            detector=self.detector,
+            segmenter=self.segmenter,
+            inpainter=self.inpainter,
+            upscaler=self.upscaler,
+        )
 
 
 def load(path: Path, device: str, memory_mode: MemoryMode = "auto") -> FaceDetailer:
@@ -43,18 +65,27 @@ def load(path: Path, device: str, memory_mode: MemoryMode = "auto") -> FaceDetai
     """
     started = time.monotonic()
     profile = read_profile(path)
-    folder = profile.folder
-    detailer = FaceDetailer(
-        profile,
-        detector=load_detector(folder, profile.detector, device),
-        segmenter=load_segmenter(folder, profile.segmenter, device),
-        inpainter=load_inpainter(folder, profile.inpainter, device, memory_mode),
-        upscaler=load_upscaler(folder, profile.upscaler, device),
-    )
+    inpainter = load_inpainter(profile.folder, profile.inpainter, device, memory_mode)
+    detailer = load_stages(profile, device, inpainter).assemble(profile)
     warm_up(detailer)
     seconds = time.monotonic() - started
     logger.info("profile %s is ready on %s after %.1f s", profile.name, device, seconds)
     return detailer
+
+
+def load_stages(profile: Profile, device: str, inpainter: Inpainter) -> Stages:
+    """The profile's other networks in their adapters, beside the inpainter.
+
+    Raises:
+        WeightsError: a file is missing or is not what the profile says.
+    """
+    folder = profile.folder
+    return Stages(
+        detector=load_detector(folder, profile.detector, device),
+        segmenter=load_segmenter(folder, profile.segmenter, device),
+        inpainter=inpainter,
+        upscaler=load_upscaler(folder, profile.upscaler, device),
+    )
 
 
 def load_finder(path: Path, device: str) -> Callable[[Image], list[FaceBox]]:

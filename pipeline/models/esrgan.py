@@ -52,6 +52,11 @@ class EsrganUpscaler:
         self._networks = dict(networks)
         self._tile_px = tile_px
 
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """What works inside, by name."""
+        return {f"upscaler ×{factor}": found.model for factor, found in self._networks.items()}
+
     def upscale(self, image: Image, factor: int) -> Image:
         """The picture, `factor` times as wide and as high.
 
@@ -66,7 +71,7 @@ class EsrganUpscaler:
 
     def _enlarge(self, image: Image, network: Network) -> Image:
         scale = network.scale
-        overlap_px = _overlap_px(network.model)
+        overlap_px = reach_px(network.model)
         height, width = image.height_px, image.width_px
         enlarged = np.empty((height * scale, width * scale, 3), np.uint8)
         for row in tile_spans(height, self._tile_px, overlap_px):
@@ -84,7 +89,7 @@ class EsrganUpscaler:
         return Image(enlarged)
 
 
-def _overlap_px(model: torch.nn.Module) -> int:
+def reach_px(model: torch.nn.Module) -> int:
     """How far an output pixel looks, in input pixels: the convolutions' reach together, capped."""
     convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
     reach = sum(module.kernel_size[0] // 2 * module.dilation[0] for module in convolutions)
@@ -104,11 +109,21 @@ def _run(network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _load_network(file: Path, factor: int, device: str) -> Network:
     try:
-        network = ModelLoader().load_from_state_dict(load_file(file))
+        return make_network(load_file(file), factor, device, file.name)
     except FileNotFoundError as error:
         raise WeightsError(f"upscaler weights are missing: {file.name}") from error
     except (SafetensorError, UnsupportedModelError, RuntimeError) as error:
         raise WeightsError(f"upscaler weights cannot be read: {file.name}: {error}") from error
+
+
+def make_network(state: dict[str, torch.Tensor], factor: int, device: str, origin: str) -> Network:
+    """A network of these weights, ready on its device; `origin` is for the message.
+
+    Raises:
+        WeightsError: it does not enlarge RGB pictures by `factor`.
+        UnsupportedModelError, RuntimeError: spandrel makes nothing of them.
+    """
+    network = ModelLoader().load_from_state_dict(state)
     channels = (network.input_channels, network.output_channels)
     if (
         not isinstance(network, ImageModelDescriptor)
@@ -116,7 +131,7 @@ def _load_network(file: Path, factor: int, device: str) -> Network:
         or network.scale != factor
     ):
         raise WeightsError(
-            f"expected an RGB upscaler by {factor} in {file.name}, "
+            f"expected an RGB upscaler by {factor} in {origin}, "
             f"got {network.architecture.name}, channels {channels}, scale {network.scale}"
         )
     half = device.startswith("cuda") and network.supports_half

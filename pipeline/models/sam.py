@@ -35,6 +35,11 @@ class SamSegmenter:
         self._model = model
         self._min_quality = min_quality
 
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """What works inside, by name; the mask decoder is next to nothing beside it."""
+        return {"SAM image encoder": self._model.image_encoder}
+
     @torch.inference_mode()
     def segment(self, crops: Sequence[FaceCrop]) -> list[HardMask | None]:
         """One mask per crop, of its size, in the crops' order; None where the model is unsure."""
@@ -126,5 +131,10 @@ def load_segmenter(folder: Path, config: SegmenterConfig, device: str) -> SamSeg
         raise WeightsError(
             f"the segmenter's weights {config.weights} do not fit {config.config}: {error}"
         ) from error
+    return make_segmenter(model, config, device)
+
+
+def make_segmenter(model: Sam, config: SegmenterConfig, device: str) -> SamSegmenter:
+    """A network whose weights are in it, ready on its device."""
     model = model.float().eval().requires_grad_(requires_grad=False).to(device)
     return SamSegmenter(model, config.min_quality)

@@ -29,6 +29,11 @@ class TextEncoders:
         self._cache: OrderedDict[str, Conditioning] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """What works inside, by name."""
+        return {f"text encoder {i}": encoder for i, encoder in enumerate(self._encoders, 1)}
+
     def __call__(self, prompt: str) -> Conditioning:
         """The prompt's first 77 tokens, as SDXL sees them."""
         # Held while encoding: tokenizers keep their padding and truncation as state.

@@ -50,6 +50,11 @@ class YoloDetector:
         # The Detect layer keeps the anchors of the last picture's shape: two at a time would mix.
         self._lock = threading.Lock()
 
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """What works inside, by name."""
+        return {"detector": self._model}
+
     @torch.inference_mode()
     def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
         """Per picture, in order: all faces that score at least `threshold`, clipped to it, best
@@ -110,5 +115,10 @@ def load_detector(folder: Path, config: DetectorConfig, device: str) -> YoloDete
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         text = f"the detector's weights {config.weights} do not fit {config.yaml}: {error}"
         raise WeightsError(text) from error
+    return make_detector(model, device)
+
+
+def make_detector(model: DetectionModel, device: str) -> YoloDetector:
+    """A network whose weights are in it, ready on its device."""
     model = model.float().eval().requires_grad_(requires_grad=False)
     return YoloDetector(model.fuse(verbose=False).to(device), device)
