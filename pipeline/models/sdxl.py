@@ -150,7 +150,7 @@ class SdxlInpainter:
         return predicted
 
     def _encode(self, pictures: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """(1, 3, S, S) pictures → scaled latents (1, 4, s, s), float32; s = S over the VAE factor."""
+        """(1, 3, S, S) pictures → scaled latents (1, 4, s, s), float32; S / s is the factor."""
         latents: list[torch.Tensor] = []
         for batch in _batches(pictures):
             mean = self._run_vae("vae encoder", torch.cat(batch), self._encode_part)
