@@ -138,6 +138,37 @@ def detect(
     run(picture, overlay, fields, read_settings(profile=profile, devices=device))
 
 
+@app.command()
+def bench(
+    weights: Annotated[
+        str, typer.Option(help="profile: the real ones. random: SDXL's sizes, no download.")
+    ] = "profile",
+    profile: Profile = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda:0, …; meta: count, run nothing.")
+    ] = None,
+    memory_mode: Annotated[str | None, typer.Option(help="resident, offload or low.")] = None,
+    faces: Annotated[int, typer.Option(min=1, max=64, help="How many.")] = 4,
+    face_px: Annotated[int, typer.Option(min=16, max=4096, help="A face's side.")] = 384,
+    size_px: Annotated[int, typer.Option(min=64, max=8192, help="The picture's side.")] = 1536,
+    steps: Annotated[int, typer.Option(min=1, max=100, help="Steps a pass.")] = 20,
+    upscale: Annotated[int, typer.Option(help="1, 2 or 4.")] = 2,
+    stock: Annotated[bool, typer.Option(help="Compare with diffusers' own pipeline.")] = True,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures too.")] = None,
+) -> None:
+    """Show what a device does with a profile: seconds, TFLOP/s, memory, faces a minute."""
+    from pipeline.benchmark.job import BenchJob
+    from server.cli_bench import bench as run
+    from server.errors import OperatorError
+    from server.settings import read_settings
+
+    if upscale not in (1, 2, 4):
+        raise OperatorError("--upscale should be 1, 2 or 4.")
+    job = BenchJob(faces, face_px, size_px, steps, upscale)
+    settings = read_settings(profile=profile, devices=device, memory_mode=memory_mode)
+    run(job, settings, weights, output, stock=stock)
+
+
 def main() -> None:
     """The console script. Expected errors are one sentence on standard error, and exit code 1."""
     try:

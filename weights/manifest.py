@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGE_DIR = Path(__file__).resolve().parent
+# Sizes of a fetched profile's networks, for those who want them without the weights.
+DIMENSIONS = PACKAGE_DIR / "dimensions"
 MANIFEST_NAME = "manifest.json"
 
 EMBEDDED = ("tiny",)

@@ -3,10 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import torch
 
 from pipeline.errors import OutOfMemory
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -21,30 +24,28 @@ class FittingBatches:
         self._most: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
-    def run(
-        self, kind: Hashable, count: int, call: Callable[[slice], torch.Tensor]
-    ) -> torch.Tensor:
-        """All rows' results, one after another.
+    def run(self, kind: Hashable, count: int, call: Callable[[slice], Result]) -> list[Result]:
+        """The results of all parts, one after another.
 
         Args:
             kind: calls of one kind need the same memory per row.
             count: how many rows there are, 1 or more.
-            call: given a range of rows, their results, along the first dimension.
+            call: given a range of rows, their result.
 
         Raises:
             OutOfMemory: not even one row fits.
         """
-        parts: list[torch.Tensor] = []
+        parts: list[Result] = []
         start = 0
         while start < count:
             size = min(self._most.get(kind, count), count - start)
-            part = _attempt(call, slice(start, start + size))
-            if part is None:
-                self._shrink(kind, size)
-            else:
-                parts.append(part)
+            done = _attempt(call, slice(start, start + size))
+            if done:
+                parts += done
                 start += size
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+            else:
+                self._shrink(kind, size)
+        return parts
 
     def _shrink(self, kind: Hashable, failed: int) -> None:
         # Here, where the failed call's tensors are gone: what they left behind is given back.
@@ -57,8 +58,9 @@ class FittingBatches:
         logger.warning("Memory holds no %d rows of %s: %d at a time.", failed, kind, failed // 2)
 
 
-def _attempt(call: Callable[[slice], torch.Tensor], rows: slice) -> torch.Tensor | None:
+def _attempt(call: Callable[[slice], Result], rows: slice) -> list[Result]:
+    """The result; nothing where it does not fit."""
     try:
-        return call(rows)
+        return [call(rows)]
     except torch.OutOfMemoryError:
-        return None
+        return []

@@ -21,7 +21,11 @@ from segment_anything.modeling import (
 
 from pipeline.config import SegmenterConfig
 from pipeline.errors import WeightsError
+from pipeline.models.fitting import FittingBatches
 from pipeline.types import FaceCrop, HardMask
+
+# Crops at a time. Its attention, with a bias for each pair, takes 2.5 GB a crop at 1024².
+BATCH = 2
 
 
 class SamSegmenter:
@@ -34,6 +38,7 @@ class SamSegmenter:
     def __init__(self, model: Sam, min_quality: float) -> None:
         self._model = model
         self._min_quality = min_quality
+        self._fitting = FittingBatches()
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
@@ -45,8 +50,17 @@ class SamSegmenter:
         """One mask per crop, of its size, in the crops' order; None where the model is unsure."""
         if not crops:
             return []
-        outputs = self._model([self._prompt(crop) for crop in crops], multimask_output=False)
-        return [self._trusted(output) for output in outputs]
+        prompts = [self._prompt(crop) for crop in crops]
+        masks: list[HardMask | None] = []
+        for start in range(0, len(prompts), BATCH):
+            batch = prompts[start : start + BATCH]
+            for outputs in self._fitting.run("SAM", len(batch), partial(self._look, batch)):
+                masks += [self._trusted(output) for output in outputs]
+        return masks
+
+    def _look(self, prompts: list[dict[str, Any]], part: slice) -> list[dict[str, torch.Tensor]]:
+        outputs: list[dict[str, torch.Tensor]] = self._model(prompts[part], multimask_output=False)
+        return outputs
 
     def _prompt(self, crop: FaceCrop) -> dict[str, Any]:
         """The crop at the model's size with box and centre point, as `Sam.forward` takes them."""

@@ -135,8 +135,10 @@ class SdxlInpainter:
     def _predict(self, rows: UNetRows) -> torch.Tensor:
         kind = ("unet", rows.sample.shape[-1])
         with self._memory.using(self._unet):
-            return self._fitting.run(
-                kind, len(rows.sample), lambda part: self._predict_part(rows[part])
+            return torch.cat(
+                self._fitting.run(
+                    kind, len(rows.sample), lambda part: self._predict_part(rows[part])
+                )
             )
 
     def _predict_part(self, rows: UNetRows) -> torch.Tensor:
@@ -168,8 +170,10 @@ class SdxlInpainter:
 
     def _run_vae(self, kind: str, batch: torch.Tensor, call: Part) -> torch.Tensor:
         with self._memory.using(self._vae):
-            return self._fitting.run(
-                (kind, batch.shape[-1]), len(batch), lambda part: call(batch[part])
+            return torch.cat(
+                self._fitting.run(
+                    (kind, batch.shape[-1]), len(batch), lambda part: call(batch[part])
+                )
             )
 
     def _encode_part(self, pictures: torch.Tensor) -> torch.Tensor:

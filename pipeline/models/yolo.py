@@ -108,7 +108,7 @@ def load_detector(folder: Path, config: DetectorConfig, device: str) -> YoloDete
         WeightsError: a file is missing, cannot be read, or does not fit the network.
     """
     try:
-        model = DetectionModel(YAML.load(folder / config.yaml), ch=3, verbose=False)
+        model = build_detector(folder / config.yaml)
         model.load_state_dict(load_file(folder / config.weights))
     except FileNotFoundError as error:
         raise WeightsError(f"detector file is missing: {error.filename or error}") from error
@@ -116,6 +116,11 @@ def load_detector(folder: Path, config: DetectorConfig, device: str) -> YoloDete
         text = f"the detector's weights {config.weights} do not fit {config.yaml}: {error}"
         raise WeightsError(text) from error
     return make_detector(model, device)
+
+
+def build_detector(yaml: Path) -> DetectionModel:
+    """The network of these dimensions, untrained."""
+    return DetectionModel(YAML.load(yaml), ch=3, verbose=False)
 
 
 def make_detector(model: DetectionModel, device: str) -> YoloDetector:

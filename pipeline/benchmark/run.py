@@ -1,0 +1,256 @@
+"""The benchmark: a job done by our stages and by diffusers' pipeline, or only counted."""
+
+import gc
+import platform
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from pipeline.benchmark.counting import Calls, cost_of, recording
+from pipeline.benchmark.job import BenchJob, planned_calls
+from pipeline.benchmark.random_weights import random_networks, random_stages
+from pipeline.benchmark.stock import StockInpainter
+from pipeline.config import Profile
+from pipeline.detailer import FaceDetailer
+from pipeline.loading import Stages, load_stages
+from pipeline.models.memory import MemoryMode, size_bytes
+from pipeline.models.networks import SdxlNetworks, precision_of, read_networks
+from pipeline.models.sdxl import SdxlInpainter, make_inpainter
+from pipeline.stages import Inpainter
+
+STAGE_OF = {
+    "detector": "detect",
+    "SAM": "segment",
+    "text": "inpaint",
+    "VAE": "inpaint",
+    "UNet": "inpaint",
+    "upscaler": "upscale",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """`seconds`: None where nothing was run."""
+
+    name: str
+    seconds: float | None
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCost:
+    """`calls`: how many; `flops`: of all; `weights_bytes`; `peak_bytes`: of the largest call,
+    without the weights.
+    """
+
+    name: str
+    calls: int
+    flops: int
+    weights_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """`peak_bytes`: of the device; on a CPU of the whole process; on meta as counted.
+    `stock_seconds`: the same job, with diffusers' pipeline; None where it was not run.
+    """
+
+    profile: str
+    weights: str
+    device: str
+    device_name: str
+    torch_version: str
+    job: BenchJob
+    stages: tuple[StageCost, ...]
+    networks: tuple[NetworkCost, ...]
+    peak_bytes: int
+    seconds: float | None = None
+    stock_seconds: float | None = None
+
+    @property
+    def faces_per_minute(self) -> float | None:
+        """Of the whole job."""
+        return None if self.seconds is None else 60 * self.job.faces / self.seconds
+
+    @property
+    def speed_up(self) -> float | None:
+        """How many times as long diffusers' pipeline takes."""
+        if self.seconds is None or self.stock_seconds is None:
+            return None
+        return self.stock_seconds / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSetup:
+    """`dimensions`, `tokenizers`: see `random_networks`; None: the profile's own weights."""
+
+    profile: Profile
+    device: str
+    dimensions: Path | None
+    tokenizers: Path
+    memory_mode: MemoryMode = "auto"
+
+
+def count(setup: BenchSetup, job: BenchJob) -> BenchReport:
+    """Operations and memory of the job, without doing it. `setup.device` is "meta".
+
+    What is counted is a GPU's: SDXL's networks in float16.
+    """
+    profile = setup.profile
+    half = replace(profile, inpainter=replace(profile.inpainter, precision="float16"))
+    setup = replace(setup, profile=half)
+    inpainter = make_inpainter(_read_networks(setup), half.inpainter, "meta", "resident")
+    found = _networks(_stages(setup, inpainter), inpainter)
+    for name, network in found.items():
+        if name.startswith("upscaler"):
+            network.half()
+    calls = planned_calls(profile, job, found)
+    costs = _costs(calls, found)
+    weights = size_bytes(list(found.values()))
+    report = _report(setup, job, costs, {}, weights + max(cost.peak_bytes for cost in costs))
+    return replace(report, device_name="counted, not run")
+
+
+def run(
+    setup: BenchSetup, job: BenchJob, *, stock: bool, on_phase: Callable[[str], None]
+) -> BenchReport:
+    """Do the job, first with diffusers' pipeline if `stock`, then with ours.
+
+    Raises:
+        WeightsError: the profile's own weights cannot be loaded.
+    """
+    stock_seconds = None
+    if stock:
+        on_phase("diffusers' pipeline")
+        stock_seconds = _stock_seconds(setup, job)
+        _forget(setup.device)
+    on_phase("loading")
+    config = setup.profile.inpainter
+    inpainter = make_inpainter(_read_networks(setup), config, setup.device, setup.memory_mode)
+    stages = _stages(setup, inpainter)
+    found = _networks(stages, inpainter)
+    detailer = stages.assemble(setup.profile)
+    on_phase("warming up")
+    _warm_up(detailer, job, setup.device)
+    on_phase("running")
+    with recording(found) as calls:
+        seconds = _timed(detailer, job)
+    peak = _peak_bytes(setup.device)
+    on_phase("counting")
+    report = _report(setup, job, _costs(calls, found), seconds, peak)
+    return replace(report, seconds=sum(seconds.values()), stock_seconds=stock_seconds)
+
+
+def _read_networks(setup: BenchSetup) -> SdxlNetworks:
+    profile, config = setup.profile, setup.profile.inpainter
+    if setup.dimensions is None:
+        return read_networks(profile.folder, config, precision_of(config, setup.device))
+    return random_networks(profile, setup.dimensions, setup.tokenizers, setup.device)
+
+
+def _stages(setup: BenchSetup, inpainter: Inpainter) -> Stages:
+    if setup.dimensions is None:
+        return load_stages(setup.profile, setup.device, inpainter)
+    return random_stages(setup.profile, inpainter, setup.dimensions, setup.device)
+
+
+def _stock_seconds(setup: BenchSetup, job: BenchJob) -> float:
+    networks = _read_networks(setup)
+    inpainter = StockInpainter(networks, setup.profile.inpainter, setup.device)
+    detailer = _stages(setup, inpainter).assemble(setup.profile)
+    _warm_up(detailer, job, setup.device)
+    return sum(_timed(detailer, job).values())
+
+
+def _timed(detailer: FaceDetailer, job: BenchJob) -> dict[str, float]:
+    """Seconds by stage. Every stage ends with its result on the host, so nothing is under way."""
+    request = job.request()
+    started = time.perf_counter()
+    detailer.find_faces(request)
+    detect_s = time.perf_counter() - started
+    return {"detect": detect_s, **detailer.detail_faces(request, job.boxes()).seconds}
+
+
+def _warm_up(detailer: FaceDetailer, job: BenchJob, device: str) -> None:
+    """Once with few steps, so that kernels are chosen and memory is at hand; not on a CPU."""
+    if torch.device(device).type != "cpu":
+        _timed(detailer, replace(job, steps=2))
+        _forget(device)
+
+
+def _forget(device: str) -> None:
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_bytes(device: str) -> int:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _networks(stages: Stages, inpainter: SdxlInpainter) -> dict[str, torch.nn.Module]:
+    return {
+        **stages.detector.networks,
+        **stages.segmenter.networks,
+        **inpainter.networks,
+        **stages.upscaler.networks,
+    }
+
+
+def _costs(calls: list[Calls], networks: Mapping[str, torch.nn.Module]) -> list[NetworkCost]:
+    costs = []
+    for name, network in networks.items():
+        own = [(call.count, cost_of(network, call)) for call in calls if call.network == name]
+        if own:
+            costs.append(
+                NetworkCost(
+                    name,
+                    calls=sum(times for times, _ in own),
+                    flops=sum(times * cost.flops for times, cost in own),
+                    weights_bytes=size_bytes([network]),
+                    peak_bytes=max(cost.peak_bytes for _, cost in own),
+                )
+            )
+    return costs
+
+
+def _report(
+    setup: BenchSetup,
+    job: BenchJob,
+    costs: list[NetworkCost],
+    seconds: Mapping[str, float],
+    peak_bytes: int,
+) -> BenchReport:
+    names = [*seconds] or ["detect", "segment", "inpaint", "upscale"]
+    stages = [
+        StageCost(
+            name,
+            seconds.get(name),
+            sum(cost.flops for cost in costs if _stage_of(cost.name) == name),
+        )
+        for name in names
+    ]
+    cuda = torch.device(setup.device).type == "cuda"
+    return BenchReport(
+        profile=setup.profile.name,
+        weights="profile" if setup.dimensions is None else "random",
+        device=setup.device,
+        device_name=torch.cuda.get_device_name(setup.device) if cuda else platform.machine(),
+        torch_version=torch.__version__,
+        job=job,
+        stages=tuple(stages),
+        networks=tuple(costs),
+        peak_bytes=peak_bytes,
+    )
+
+
+def _stage_of(network: str) -> str:
+    return next(stage for start, stage in STAGE_OF.items() if network.startswith(start))

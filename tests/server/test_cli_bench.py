@@ -1,0 +1,76 @@
+"""`face-detailer bench`, with the embedded profile."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["face-detailer", "bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        code = ending.value.code
+        return code if isinstance(code, int) else 0, *capfd.readouterr()
+
+    return run
+
+
+def test_a_table_and_the_same_figures_as_json(bench: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    size = ["--faces", "2", "--face-px", "60", "--size-px", "160", "--steps", "2"]
+    code, shown, errors = bench("--profile", "tiny", "--device", "cpu", *size, "--json", file)
+    assert code == 0, errors
+    figures = json.loads(file.read_text())
+    assert figures["profile"] == "tiny"
+    assert figures["job"] == {
+        "faces": 2,
+        "face_px": 60,
+        "size_px": 160,
+        "steps": 2,
+        "upscale": 2,
+    }
+    assert figures["speed_up"] == pytest.approx(figures["stock_seconds"] / figures["seconds"])
+    assert figures["peak_bytes"] > 2**27
+    stages = {stage["name"]: stage for stage in figures["stages"]}
+    inpaint = stages["inpaint"]
+    shown_row = re.search(r"inpaint +(\S+) +(\S+) +(\S+)", shown)
+    assert shown_row is not None
+    assert shown_row[1] == f"{inpaint['seconds']:.3f}"
+    assert shown_row[3] == f"{inpaint['flops'] / 1e12 / inpaint['seconds']:.3g}"
+    assert re.search(r"UNet +4 ", shown)
+    assert re.search(r"Whole job: \S+ s, \S+ faces a minute", shown)
+    assert re.search(r"diffusers' pipeline, one face at a time: \S+ s, \S+ times as long", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--profile", "tiny", "--weights", "random"], "--weights random is for the profile sdxl"),
+        (["--profile", "sdxl", "--device", "meta"], "--device meta takes random"),
+        (["--profile", "sdxl", "--device", "cpu"], "Run `face-detailer weights pull"),
+        (["--profile", "tiny", "--weights", "none"], "--weights should be profile or random"),
+        (["--profile", "tiny", "--upscale", "3"], "--upscale should be 1, 2 or 4"),
+        (["--profile", "no.toml", "--device", "cpu"], "profile file is missing: no.toml"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    bench: Run,
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("FACE_DETAILER_DATA_DIR", str(tmp_path))
+    code, _, errors = bench(*arguments)
+    assert code == 1
+    assert sentence in errors.splitlines()[-1]
