@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from spandrel.architectures.ESRGAN import ESRGAN
 
 from pipeline.benchmark.counting import Calls, LiveMemory, as_meta, cost_of, recording
 from pipeline.benchmark.job import BenchJob
@@ -77,6 +78,9 @@ def test_sdxls_dimensions_are_those_of_the_files_that_are_pulled(tiny_folder):
     ]
     for number, size, width in zip(parameters, stored, (2, 2, 2, 4), strict=True):
         assert 0 < size - number * width < 300_000
+    for factor, dimensions in json.loads((DIMENSIONS / "sdxl/upscaler.json").read_text()).items():
+        number = sum(parameter.numel() for parameter in ESRGAN(**dimensions).parameters())
+        assert 0 < sizes[f"upscaler/x{factor}plus.safetensors"] - number * 4 < 300_000
 
 
 def test_a_job_on_the_cpu_against_diffusers_pipeline(small):
