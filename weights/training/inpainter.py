@@ -37,11 +37,13 @@ BATCH = 8
 PEAK_RATE = 1e-3
 RING = 4000
 FIRST_PAIRS = 400
-FAULT_SHARE = 0.15
-NEGATIVE_ROWS = 0.25
+FAULT_SHARE = 0.5
+NEGATIVE_ROWS = 0.2
 # Of the batches, those that walk one step of their own and go on from there.
 OWN_STEPS = 0.35
 WINDOW = 48
+# Of the window, what is decoded for the loss of the pixels, latents a side.
+DECODED = 20
 
 
 def _window(latents: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -70,12 +72,12 @@ class _Times:
 
 def _draw_times(signal: torch.Tensor, device: torch.device) -> _Times:
     # Most starts in the little noise that the profile walks from, some everywhere.
-    low, wide = torch.randint(4, 120, (BATCH,)), torch.randint(4, 1000, (BATCH,))
-    start = torch.where(torch.rand(BATCH) < 0.75, low, wide)
+    low, wide = torch.randint(4, 80, (BATCH,)), torch.randint(4, 1000, (BATCH,))
+    start = torch.where(torch.rand(BATCH) < 0.85, low, wide)
     sigma = ((1 - signal) / signal).sqrt()
     # So that sigma is uniform; the start itself, where the whole damage is seen, half of the time.
     now = torch.searchsorted(sigma, sigma[start] * torch.rand(BATCH)).minimum(start)
-    now = torch.where(torch.rand(BATCH) < 0.5, start, now)
+    now = torch.where(torch.rand(BATCH) < 0.6, start, now)
     wide_view = [
         values.view(-1, 1, 1, 1).to(device)
         for values in (sigma[start], sigma[now], signal[now].sqrt())
@@ -92,8 +94,31 @@ def _draw_shares(device: torch.device) -> torch.Tensor:
     return torch.where(kind > 0.9, torch.zeros(BATCH), share).view(-1, 1, 1, 1).to(device)
 
 
+def _pixel_loss(
+    vae: AutoencoderKL, got: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """The error as it will be seen, of a random part: latents tell texture from tone badly."""
+    spare = got.shape[-1] - DECODED
+    y, x = torch.randint(0, spare + 1, (2,)).tolist()
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        part = latents[..., y : y + DECODED, x : x + DECODED] / vae.config.scaling_factor
+        return cast(torch.Tensor, vae.decode(part).sample)
+
+    with torch.no_grad():
+        target = decode(wanted)
+    error = decode(got) - target
+    loss: torch.Tensor = (weight * (12 * error.square() + 0.4 * error.abs())).mean()
+    return loss
+
+
 def step_loss(
-    model: Inpainter, ring: PairRing, prompts: Prompts, signal: torch.Tensor, device: torch.device
+    model: Inpainter,
+    vae: AutoencoderKL,
+    ring: PairRing,
+    prompts: Prompts,
+    signal: torch.Tensor,
+    device: torch.device,
 ) -> torch.Tensor:
     """The loss of one random batch. `signal`: a_t², (1000,), the scheduler's `alphas_cumprod`."""
     rows = torch.randint(0, len(ring), (BATCH,))
@@ -120,11 +145,12 @@ def step_loss(
     else:
         now = clean + times.sigma * noise + left * fault
     wanted = clean + FAULT_SHARE * left * fault * negative.view(-1, 1, 1, 1).to(device)
-    error = predict(times.a * now, times.now) - wanted
+    got = predict(times.a * now, times.now)
+    error = got - wanted
     # Starts in much noise have large errors that nobody asks for at the default denoise.
-    weight = (0.25 + 0.75 * mask) / (1 + 4 * times.sigma_start.square())
-    loss: torch.Tensor = (weight * (error.square() + 0.1 * error.abs())).mean()
-    return loss
+    weight = 1 / (1 + 4 * times.sigma_start.square())
+    loss: torch.Tensor = (weight * (0.25 + 0.75 * mask) * error.square()).mean()
+    return loss + _pixel_loss(vae, got, wanted, weight)
 
 
 def export(model: Inpainter) -> None:
@@ -147,6 +173,7 @@ def main() -> None:
         AutoencoderKL.from_pretrained(common.TINY_DIR / "vae", torch_dtype=torch.float32)
         .to(options.device)
         .eval()
+        .requires_grad_(False)
     )
     labels = options.work_dir.parent / "labels" / "faces.json"
     ring = PairRing(vae, load_portraits(options.data, labels, validation=False), RING, options.seed)
@@ -170,9 +197,9 @@ def main() -> None:
         ring.make(8)
     next_report_s, losses = budget.elapsed_s() + 60, []
     for step in budget.steps():
-        if step % (2 if len(ring) < 2000 else 6) == 0:
+        if step % 8 == 0:
             ring.make(4)
-        loss = step_loss(model, ring, prompts, signal, options.device)
+        loss = step_loss(model, vae, ring, prompts, signal, options.device)
         rate = budget.learning_rate(PEAK_RATE)
         common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)
         losses.append(loss.item())
@@ -189,7 +216,7 @@ def main() -> None:
             checkpoint.save(model, optimizer, budget)
             ring.save(kept)
             export(averaged)
-            next_report_s, losses = budget.elapsed_s() + 300, []
+            next_report_s, losses = budget.elapsed_s() + 480, []
     export(averaged)
 
 

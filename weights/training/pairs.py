@@ -88,7 +88,8 @@ def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]
     levels = rng.uniform(0.75, 1.1) * (levels - 0.5) + 0.5 + rng.uniform(-0.06, 0.06)
     grey = levels.mean(axis=2, keepdims=True)
     levels = grey + (levels - grey) * (0 if rng.random() < 0.15 else rng.uniform(0.5, 1.2))
-    return np.clip(levels * 255 + 0.5, 0, 255).astype(np.uint8)
+    relit: NDArray[np.uint8] = np.clip(levels * 255 + 0.5, 0, 255).astype(np.uint8)
+    return relit
 
 
 class PairRing:

@@ -13,9 +13,9 @@ from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
 from weights.training.vae import FACTOR
 
-STEPS = 5
+STEPS = 2
 STRENGTH = 0.04
-GUIDANCE = 1.2
+GUIDANCE = 1.1
 LEVELS = {
     "heavy": Damage(shrink=6, noise=6, jpeg_quality=45),
     "medium": Damage(shrink=3.5, noise=3, jpeg_quality=75),
