@@ -58,9 +58,7 @@ def match_colour(painted: Image, original: Image, mask: SoftMask) -> Image:
     differences = np.sort(lab[ring] - _to_lab(original.pixels)[ring], axis=0)
     trimmed = len(differences) * 2 // 5
     shift = differences[trimmed : len(differences) - trimmed].mean(axis=0)
-    if not shift.any():
-        return painted
-    return Image(_round(cv2.cvtColor(lab - shift, cv2.COLOR_Lab2RGB) * 255))
+    return _moved(painted, lab, -shift)
 
 
 def keep_tone(painted: Image, original: Image, sigma_px: float) -> Image:
@@ -75,7 +73,7 @@ def keep_tone(painted: Image, original: Image, sigma_px: float) -> Image:
     shift = cv2.GaussianBlur(
         _to_lab(original.pixels) - lab, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE
     )
-    return Image(_round(cv2.cvtColor(lab + shift, cv2.COLOR_Lab2RGB) * 255))
+    return _moved(painted, lab, shift)
 
 
 def paste(image: Image, painted: Image, crop: FaceCrop, mask: SoftMask) -> Image:
@@ -127,6 +125,17 @@ def _axes(region: CropRegion, height_px: int, width_px: int) -> tuple[Axis, Axis
 def _round(levels: NDArray[np.floating]) -> NDArray[np.uint8]:
     """To the nearest level, halves upwards."""
     return np.ascontiguousarray(np.clip(np.floor(levels + 0.5), 0, 255).astype(np.uint8))
+
+
+def _moved(image: Image, lab: Floats, shift: Floats) -> Image:
+    """The picture, whose colours are `lab`, moved by `shift` in Lab.
+
+    What the move adds in RGB is added to the levels: OpenCV's way to Lab and back alone is off by
+    up to a level, and no shift must change nothing.
+    """
+    to_rgb = cv2.COLOR_Lab2RGB
+    change = cv2.cvtColor(lab + shift, to_rgb) - cv2.cvtColor(lab, to_rgb)
+    return Image(_round(image.pixels + change * 255))
 
 
 def _to_lab(pixels: NDArray[np.uint8]) -> Floats:

@@ -12,15 +12,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from repainters import rebuilt
 
-from pipeline.compositing import paste_all
-from pipeline.config import Profile, StepRule
+from pipeline.config import StepRule
 from pipeline.detailer import FaceDetailer
 from pipeline.errors import Stopped
-from pipeline.geometry import crop_matrix
 from pipeline.models.sdxl import SdxlInpainter
 from pipeline.stages import Inpainter, OnStep, ShouldStop
-from pipeline.types import DetailRequest, DetailResult, FaceBox, Image, InpaintJob, Repaint
+from pipeline.types import DetailRequest, DetailResult, FaceBox, Image, InpaintJob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FACE = FaceBox(177, 68, 269, 158, 0.9)
@@ -75,19 +74,6 @@ class Recorder:
         return self._route(len(self.batches)).inpaint(jobs, on_step, should_stop)
 
 
-def rebuilt(
-    detailer: FaceDetailer, inpainter: Inpainter, profile: Profile | None = None
-) -> FaceDetailer:
-    """A detailer of the same networks but one."""
-    return FaceDetailer(
-        profile or detailer.profile,
-        detector=detailer._detector,
-        segmenter=detailer._segmenter,
-        inpainter=inpainter,
-        upscaler=detailer._upscaler,
-    )
-
-
 def recorded(detailer: FaceDetailer) -> tuple[FaceDetailer, Recorder]:
     recorder = Recorder(lambda _batch: detailer._inpainter)
     return rebuilt(detailer, recorder), recorder
@@ -128,33 +114,6 @@ def poisoned(detailer) -> SdxlInpainter:
 
 
 # --- what changes, and what does not ---
-
-
-def test_every_pixel_outside_the_masks_keeps_its_bytes(detailer, monkeypatch):
-    laid: list[Repaint] = []
-
-    def recording(image: Image, repaints: Sequence[Repaint]) -> Image:
-        laid.extend(repaints)
-        return paste_all(image, repaints)
-
-    monkeypatch.setattr("pipeline.detailer.paste_all", recording)
-    result = detailer(request(max_faces=1))
-    assert len(result.faces) == 1
-    assert len(laid) == 2
-    touched = np.zeros(DAMAGED.pixels.shape[:2], bool)
-    for repaint in laid:
-        # A pixel of the picture covers `scale` pixels of the crop, and resampling one or two more.
-        reach_px = 2 * int(np.ceil(repaint.crop.region.scale)) + 1
-        mask = (repaint.mask.pixels > 0).astype(np.uint8)
-        mask = cv2.dilate(mask, np.ones((reach_px, reach_px), np.uint8))
-        matrix = crop_matrix(repaint.crop.region)
-        matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # cv2 counts from the pixels' centres
-        how = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        touched |= cv2.warpAffine(mask, matrix, touched.shape[::-1], flags=how) > 0
-    changed = (result.images[0].pixels != DAMAGED.pixels).any(axis=2)
-    assert not changed[~touched].any()
-    assert changed[touched].mean() > 0.5
-    assert touched.mean() < 0.1
 
 
 def test_the_example_is_found_and_repainted(detailer):

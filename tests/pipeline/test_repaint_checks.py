@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from repainters import rebuilt
 
 from pipeline.compositing import cut
 from pipeline.detailer import FaceDetailer
@@ -70,13 +71,7 @@ class Black:
 
 
 def test_a_face_whose_repaint_is_blank_is_kept_and_counted(detailer: FaceDetailer) -> None:
-    walked = FaceDetailer(
-        detailer.profile,
-        detector=detailer._detector,
-        segmenter=detailer._segmenter,
-        inpainter=Black(),
-        upscaler=detailer._upscaler,
-    )
+    walked = rebuilt(detailer, Black())
     request = DetailRequest(DAMAGED, "a face", 0.5)
     result = walked.detail_faces(request, [FACE, ELSEWHERE])
     changed = (result.images[0].pixels != DAMAGED.pixels).any(axis=2)
