@@ -29,6 +29,10 @@ def bench(
     Raises:
         OperatorError: the combination is none, weights are missing, or the job does not fit.
     """
+    if job.size_px < job.smallest_px:
+        raise OperatorError(
+            f"{job.faces} faces of {job.face_px} px need a picture of {job.smallest_px} px."
+        )
     logs.configure("warning")
     console = Console(stderr=True)
     setup = _setup(settings, weights)

@@ -117,6 +117,24 @@ def import_files(
     typer.echo(f"The profile {profile} is complete, in {folder}")
 
 
+@app.command("convert")
+def convert_file(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .pt or .pth file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file.")],
+) -> None:
+    """Take the weights, and nothing else, out of a checkpoint that you trust."""
+    from weights.convert import convert
+
+    if target.suffix != ".safetensors" or target.exists():
+        raise OperatorError(f"{target} should end in .safetensors and not exist yet.")
+    try:
+        with _sentences():
+            convert(source, target)
+    except OSError as error:
+        raise OperatorError(f"{source}: {error.strerror}") from error
+    typer.echo(f"The weights of {source} are in {target}")
+
+
 def _folder(profile: str) -> Path:
     from server.settings import read_settings
     from weights.manifest import profile_folder

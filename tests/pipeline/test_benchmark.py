@@ -16,7 +16,7 @@ from pipeline.config import read_profile
 from weights.manifest import DIMENSIONS, PACKAGE_DIR
 from weights.sources import downloads
 
-JOB = BenchJob(faces=3, face_px=40, size_px=128, steps=2, upscale=2)
+JOB = BenchJob(faces=3, face_px=40, size_px=160, steps=2, upscale=2)
 
 
 @pytest.fixture(scope="module")

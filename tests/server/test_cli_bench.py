@@ -27,7 +27,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 def test_a_table_and_the_same_figures_as_json(bench: Run, tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
-    size = ["--faces", "2", "--face-px", "60", "--size-px", "160", "--steps", "2"]
+    size = ["--faces", "2", "--face-px", "60", "--size-px", "256", "--steps", "2"]
     code, shown, errors = bench("--profile", "tiny", "--device", "cpu", *size, "--json", file)
     assert code == 0, errors
     figures = json.loads(file.read_text())
@@ -35,7 +35,7 @@ def test_a_table_and_the_same_figures_as_json(bench: Run, tmp_path: Path) -> Non
     assert figures["job"] == {
         "faces": 2,
         "face_px": 60,
-        "size_px": 160,
+        "size_px": 256,
         "steps": 2,
         "upscale": 2,
     }
@@ -60,6 +60,7 @@ def test_a_table_and_the_same_figures_as_json(bench: Run, tmp_path: Path) -> Non
         (["--profile", "sdxl", "--device", "cpu"], "Run `face-detailer weights pull"),
         (["--profile", "tiny", "--weights", "none"], "--weights should be profile or random"),
         (["--profile", "tiny", "--upscale", "3"], "--upscale should be 1, 2 or 4"),
+        (["--size-px", "600"], "4 faces of 384 px need a picture of 1344 px"),
         (["--profile", "no.toml", "--device", "cpu"], "profile file is missing: no.toml"),
     ],
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_profile import REPO, SITE, UNET_PATH, Profile
 
 from server.cli import main
@@ -161,3 +163,21 @@ def test_an_unknown_profile_is_one_sentence(cli: Cli) -> None:
     answer = cli("pull", "--profile", "huge")
     assert answer.returncode == 1
     assert answer.stderr == ("face-detailer: unknown profile 'huge': expected one of sdxl, tiny\n")
+
+
+def test_a_checkpoint_of_ones_own_is_converted(cli: Cli, tmp_path: Path) -> None:
+    source, target = tmp_path / "mine.pth", tmp_path / "mine.safetensors"
+    torch.save({"params_ema": {"conv.weight": torch.ones(2, 3)}}, source)
+    assert cli("convert", source, target).returncode == 0
+    assert torch.equal(load_file(target)["conv.weight"], torch.ones(2, 3))
+    torch.save({"params": re.compile}, tmp_path / "program.pt")
+    for wrong, to, sentence in (
+        (source, target, "not exist yet"),
+        (source, tmp_path / "mine.bin", "should end in .safetensors"),
+        (tmp_path / "gone.pt", tmp_path / "a.safetensors", "No such file or directory"),
+        (tmp_path / "program.pt", tmp_path / "a.safetensors", "expected weights alone"),
+    ):
+        answer = cli("convert", wrong, to)
+        assert answer.returncode == 1
+        assert sentence in answer.stderr
+    assert not (tmp_path / "a.safetensors").exists()
