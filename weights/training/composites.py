@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weights.training.labelled import PORTRAIT_PX, Pixels, Points, Portrait, boxes_of
+from weights.training.negatives import Negatives
 
 
 class Composer:
     """Draws training pictures. One generator, one seed, one sequence."""
 
-    def __init__(self, portraits: list[Portrait], scenes: list[Pixels], seed: int) -> None:
+    def __init__(self, portraits: list[Portrait], negatives: Negatives, seed: int) -> None:
         self.portraits = portraits
-        self.scenes = scenes
+        self.negatives = negatives
         self.rng = random.Random(seed)
         self.noise = np.random.default_rng(seed)
 
@@ -35,29 +36,24 @@ class Composer:
         return self.damage(rgb), boxes_of(faces, side_px, side_px)
 
     def without_face(self, side_px: int) -> Pixels:
-        """A scene, a person whose face is gone, clothes and hands, or blotches."""
+        """A scene, a person whose face is gone, or clothes and hands."""
         kind = self.rng.random()
-        if kind < 0.45:
-            return self.scene(side_px)
-        if kind < 0.75:
+        if kind < 0.2:
             return self._alone(side_px, self._faceless())[0]
-        if kind < 0.9:
+        if kind < 0.3:
             portrait = self.rng.choice(self.portraits)
             chin = max(points[:, 1].max() for points in portrait.faces)
             if PORTRAIT_PX - chin >= 40:
                 part = portrait.rgb[int(chin) + 4 :, :]
                 x = self.rng.randint(0, PORTRAIT_PX - part.shape[0])
-                return self._resized(part[:, x : x + part.shape[0]], side_px)
-        cells = self.rng.choice((2, 4, 9, 25))
-        blotches = self.noise.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
-        return np.ascontiguousarray(
-            cv2.resize(blotches, (side_px, side_px), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
-        )
+                square = part[:, x : x + part.shape[0]]
+                return np.ascontiguousarray(cv2.resize(square, (side_px, side_px)), dtype=np.uint8)
+        return self.negatives.draw(side_px)
 
     def _faceless(self) -> Portrait:
         """A portrait whose faces lie under a blob of a scene or of one colour."""
         portrait = self.rng.choice(self.portraits)
-        cover = self.scene(PORTRAIT_PX)
+        cover = self.negatives.scene(PORTRAIT_PX)
         if self.rng.random() < 0.5:
             cover = np.full_like(cover, self.noise.integers(0, 256, 3))
         blob = np.zeros((PORTRAIT_PX, PORTRAIT_PX), np.float32)
@@ -69,23 +65,6 @@ class Composer:
         share = cv2.blur(blob, (7, 7))[..., None]
         rgb = (portrait.rgb * (1 - share) + cover * share).astype(np.uint8)
         return Portrait(rgb, portrait.faces)
-
-    def _resized(self, rgb: Pixels, side_px: int) -> Pixels:
-        return np.ascontiguousarray(
-            cv2.resize(rgb, (side_px, side_px), interpolation=cv2.INTER_LINEAR), dtype=np.uint8
-        )
-
-    def scene(self, side_px: int) -> Pixels:
-        """A random square of a random scene."""
-        scene = self.rng.choice(self.scenes)
-        height, width = scene.shape[:2]
-        side = int(min(height, width) * self.rng.uniform(0.25, 1.0))
-        x, y = self.rng.randint(0, width - side), self.rng.randint(0, height - side)
-        crop = scene[y : y + side, x : x + side]
-        method = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
-        return np.ascontiguousarray(
-            cv2.resize(crop, (side_px, side_px), interpolation=method), dtype=np.uint8
-        )
 
     def _matrix(
         self, portrait: Portrait, face_px: float, centre: tuple[float, float], degrees: float
@@ -140,7 +119,7 @@ class Composer:
         return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
     def _scattered(self, side_px: int) -> tuple[Pixels, list[Points]]:
-        canvas = self.scene(side_px)
+        canvas = self.negatives.strewn(side_px)
         faces: list[Points] = []
         for _ in range(self.rng.choice((1, 1, 2, 3, 4, 6))):
             # Log-uniform: as many faces between 12 and 24 px as between 120 and 240 px, at the
@@ -183,7 +162,7 @@ class Composer:
     def _group(self, side_px: int) -> tuple[Pixels, list[Points]]:
         cells = self.rng.choice((2, 3, 4, 5))
         cell = side_px / cells
-        canvas = self.scene(side_px)
+        canvas = self.negatives.scene(side_px)
         faces: list[Points] = []
         for row in range(cells):
             for column in range(cells):

@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 from weights.training import common
 from weights.training.composites import Composer
 from weights.training.labelled import Pixels, Points, fill_oval
+from weights.training.negatives import Negatives
 
-PROMPTS = 4
-BOX_JITTER = 0.05  # standard deviation of each side, as a share of the box
-NO_FACE_SHARE = 0.1
+# How far the sides of a detector's boxes are off: standard deviation as a share of the box. Most
+# are close; on turned faces some are not.
+BOX_SPREADS = (0.03, 0.03, 0.03, 0.1)
+NO_FACE_SHARE = 0.06
+OCCLUDED_SHARE = 0.2
+NEIGHBOUR_SHARE = 0.15
+SMALL_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,11 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A crop (S, S, 3), its mask (S, S) of 0 and 1, and prompt boxes (PROMPTS, 4) in its pixels."""
+    """A crop (S, S, 3), its mask (S, S) of 0 and 1, and the prompt box (4,) in its pixels."""
 
     rgb: Pixels
     mask: Pixels
-    boxes: NDArray[np.float32]
+    box: NDArray[np.float32]
 
 
 def load_faces(data: Path, labels: Path, *, validation: bool) -> list[Face]:
@@ -46,22 +51,27 @@ def load_faces(data: Path, labels: Path, *, validation: bool) -> list[Face]:
     ]
 
 
-def cut(face: Face, side_px: int, *, factor: float, degrees: float, shift: Points) -> Example:
-    """A square crop `factor` times the face, turned, its centre off by `shift` faces."""
-    low, high = face.oval.min(axis=0), face.oval.max(axis=0)
-    extent = float((high - low).max())
-    centre = (low + high) / 2 + shift * extent
-    matrix = cv2.getRotationMatrix2D(
-        (float(centre[0]), float(centre[1])), degrees, side_px / (factor * extent)
-    )
-    matrix[:, 2] += side_px / 2 - centre
+def cut(face: Face, side_px: int, *, factor: float, degrees: float, errors: Points) -> Example:
+    """The face, turned, in a square crop `factor` times its box, as the pipeline cuts it.
+
+    `errors`: (4,), by how much of the box its sides are off.
+    """
+    turn = cv2.getRotationMatrix2D((0.0, 0.0), degrees, 1.0)[:, :2]
+    turned = face.oval @ turn.T
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    box = np.concatenate([low, high]) + np.tile(high - low, 2) * errors
+    scale = side_px / (factor * float((box[2:] - box[:2]).max()))
+    offset = side_px / 2 - scale * (box[:2] + box[2:]) / 2
     rgb = cv2.warpAffine(
-        face.rgb, matrix, (side_px, side_px), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+        face.rgb,
+        np.column_stack([scale * turn, offset]),
+        (side_px, side_px),
+        flags=cv2.INTER_AREA,
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    oval = face.oval @ matrix[:, :2].T + matrix[:, 2]
-    mask = fill_oval(oval, side_px, side_px)
-    box = np.concatenate([oval.min(axis=0), oval.max(axis=0)]).astype(np.float32)
-    return Example(np.ascontiguousarray(rgb, dtype=np.uint8), mask, box[None])
+    mask = fill_oval(scale * turned + offset, side_px, side_px)
+    prompt = (scale * box + np.tile(offset, 2)).astype(np.float32)
+    return Example(np.ascontiguousarray(rgb, dtype=np.uint8), mask, prompt)
 
 
 class Cutter:
@@ -71,44 +81,46 @@ class Cutter:
         self.faces = faces
         self.side_px = side_px
         self.rng = random.Random(seed)
-        self.composer = Composer([], scenes, seed)
-
-    def jittered(self, box: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(PROMPTS, 4) boxes about `box`, as a detector's are."""
-        size = np.tile(box[2:] - box[:2], 2)
-        return np.stack(
-            [
-                box + size * np.array([self.rng.gauss(0, BOX_JITTER) for _ in range(4)], np.float32)
-                for _ in range(PROMPTS)
-            ]
-        )
+        self.negatives = Negatives(scenes, [], seed)
+        self.composer = Composer([], self.negatives, seed)
 
     def draw(self) -> Example:
         """A crop with a face, or now and then one without."""
-        example = cut(
-            self.rng.choice(self.faces),
-            self.side_px,
-            factor=self.rng.uniform(1.5, 3.2),
-            degrees=self.rng.gauss(0, 15),
-            shift=np.array([self.rng.gauss(0, 0.1) for _ in range(2)], np.float32),
-        )
-        rgb, mask, box = example.rgb, example.mask, example.boxes[0]
-        if self.rng.random() < NO_FACE_SHARE:
-            rgb, mask = self.composer.scene(self.side_px), np.zeros_like(mask)
-        elif self.rng.random() < 0.3:
+        rng = self.rng
+        example = self._cut(rng.uniform(1.5, 2.3))
+        rgb, mask, box = example.rgb, example.mask, example.box
+        kind = rng.random()
+        if kind < NO_FACE_SHARE:
+            rgb, mask = self.negatives.scene(self.side_px), np.zeros_like(mask)
+        elif kind < NO_FACE_SHARE + OCCLUDED_SHARE:
             rgb, mask = self._occluded(rgb, mask, box)
-        if self.rng.random() < 0.5:
+        elif kind < NO_FACE_SHARE + OCCLUDED_SHARE + NEIGHBOUR_SHARE:
+            rgb, mask = self._beside_another(rgb, mask, box)
+        if rng.random() < 0.5:
             rgb, mask = rgb[:, ::-1], mask[:, ::-1]
-            box = np.array([self.side_px, 0, self.side_px, 0], np.float32) + box[[2, 1, 0, 3]] * (
-                np.array([-1, 1, -1, 1], np.float32)
-            )
+            mirrored = (self.side_px - box[2], box[1], self.side_px - box[0], box[3])
+            box = np.array(mirrored, np.float32)
+        if rng.random() < SMALL_SHARE:
+            rgb = self._small(rgb)
         rgb = self.composer.damage(np.ascontiguousarray(rgb))
-        return Example(rgb, np.ascontiguousarray(mask), self.jittered(box))
+        return Example(rgb, np.ascontiguousarray(mask), box)
+
+    def _cut(self, factor: float) -> Example:
+        """Any face, in a box as a detector gives it."""
+        rng = self.rng
+        spread = rng.choice(BOX_SPREADS)
+        return cut(
+            rng.choice(self.faces),
+            self.side_px,
+            factor=factor,
+            degrees=rng.gauss(0, rng.choice((8, 20))),
+            errors=np.array([rng.gauss(0, spread) for _ in range(4)], np.float32),
+        )
 
     def _occluded(
         self, rgb: Pixels, mask: Pixels, box: NDArray[np.float32]
     ) -> tuple[Pixels, Pixels]:
-        """A bar or a blob of a scene in front of the face; the mask ends at it."""
+        """A bar or a blob of a scene or of skin in front of the face; the mask ends at it."""
         covered = np.zeros_like(mask)
         width, height = float(box[2] - box[0]), float(box[3] - box[1])
         x = int(self.rng.uniform(box[0], box[2]))
@@ -118,5 +130,39 @@ class Cutter:
             int(height * self.rng.uniform(0.05, 0.25)),
         )
         cv2.ellipse(covered, (x, y), axes, self.rng.uniform(0, 180), 0, 360, 1, -1)
-        scene = self.composer.scene(self.side_px)
-        return np.where(covered[..., None] > 0, scene, rgb), mask * (1 - covered)
+        if self.rng.random() < 0.3:
+            cover = self._cut(0.3).rgb
+        else:
+            cover = self.negatives.scene(self.side_px)
+        return np.where(covered[..., None] > 0, cover, rgb), mask * (1 - covered)
+
+    def _beside_another(
+        self, rgb: Pixels, mask: Pixels, box: NDArray[np.float32]
+    ) -> tuple[Pixels, Pixels]:
+        """Another head near the face, before or behind it: the box says whose mask is wanted."""
+        extent = float((box[2:] - box[:2]).max())
+        other = self._cut(self.side_px / extent * self.rng.uniform(0.8, 1.25))
+        low, high = other.box[:2], other.box[2:]
+        head = np.zeros_like(mask)
+        size = (high - low) * 0.62
+        middle = (low + high) / 2 - (0, 0.1 * size[1])
+        axes = (int(size[0]), int(size[1] * 1.1))
+        cv2.ellipse(head, (int(middle[0]), int(middle[1])), axes, 0, 0, 360, 1, -1)
+        offset = (box[:2] + box[2:]) / 2 - self.side_px / 2
+        offset[0] += self.rng.choice((-1, 1)) * self.rng.uniform(0.8, 1.2) * extent
+        offset[1] += self.rng.gauss(0, 0.15) * extent
+        matrix = np.array([[1, 0, offset[0]], [0, 1, offset[1]]], np.float32)
+        size_wh = (self.side_px, self.side_px)
+        head = np.asarray(cv2.warpAffine(head, matrix, size_wh), np.uint8)
+        drawn = cv2.warpAffine(other.rgb, matrix, size_wh, borderMode=cv2.BORDER_REPLICATE)
+        if self.rng.random() < 0.5:
+            head = head * (1 - mask)
+        return np.where(head[..., None] > 0, drawn, rgb), mask * (1 - head)
+
+    def _small(self, rgb: Pixels) -> Pixels:
+        """As a face looks that was a few pixels wide."""
+        small = int(self.side_px / 8 ** self.rng.uniform(0.3, 1))
+        reduced = cv2.resize(rgb, (small, small), interpolation=cv2.INTER_AREA)
+        size_wh = (self.side_px, self.side_px)
+        method = self.rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))
+        return np.asarray(cv2.resize(reduced, size_wh, interpolation=method), np.uint8)

@@ -2,10 +2,11 @@
 
     python -m weights.training.detector --data DIR --minutes 20
 
-Wants the outputs of `weights/training/teachers.py` and `weights/training/scenes.py` below
-build/training. Loss: ultralytics' own `v8DetectionLoss` with its default gains. Validation on
+Wants the outputs of `weights/training/teachers.py` and `weights/training/photos.py` below
+build/training. Loss: ultralytics' own `v8DetectionLoss` with its default gains. A quarter of the
+pictures holds no face; many of those show a thing that the network took for one. Validation on
 held-out portraits at 320 px (recall at IoU 0.5), on composites of held-out portraits in held-out
-scenes, and on held-out scenes without faces.
+scenes, and on held-out scenes and things without faces.
 """
 
 import datetime
@@ -31,15 +32,28 @@ from ultralytics.utils.nms import non_max_suppression
 
 from weights.training import common
 from weights.training.composites import Composer
-from weights.training.labelled import Pixels, boxes_of, load_portraits, load_scenes
+from weights.training.labelled import (
+    Pixels,
+    boxes_of,
+    load_objects,
+    load_portraits,
+    load_scenes,
+)
+from weights.training.negatives import Negatives
 
 FOLDER = common.TINY_DIR / "detector"
 NUDENET_FACES = [1, 12]
-BATCH = 12
-SIDES_PX = (320, 320, 320, 416)
+# Side in pixels → pictures in a batch. 128 is how the pipeline looks at a find for the second time.
+BATCHES = {128: 32, 320: 12, 416: 8}
+SIDES_PX = (128, 320, 320, 416)
 PEAK_RATE = 4e-4
 GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
 THRESHOLD = 0.3
+# Every so many steps, pictures without a face are looked through for what the network takes for
+# one; that is trained on.
+MINED_EVERY = 12
+MINED_PX = 512
+MISTAKE_THRESHOLD = 0.05
 
 Example = tuple[Pixels, NDArray[np.float32]]
 
@@ -102,18 +116,31 @@ def to_targets(examples: list[Example]) -> dict[str, torch.Tensor]:
 
 @torch.inference_mode()
 def predict(
-    model: DetectionModel, pictures: list[Pixels], device: torch.device
+    model: DetectionModel,
+    pictures: list[Pixels],
+    device: torch.device,
+    threshold: float = THRESHOLD,
 ) -> list[torch.Tensor]:
-    """Per picture (N, 5): x0, y0, x1, y1, score, all above THRESHOLD."""
+    """Per picture (N, 5): x0, y0, x1, y1, score, all above the threshold, best first."""
     found: list[torch.Tensor] = []
     model.eval()
     for start in range(0, len(pictures), 8):
         output = model(to_input(pictures[start : start + 8], device))
         found += [
             rows[:, :5].cpu()
-            for rows in non_max_suppression(output, THRESHOLD, 0.5, max_time_img=60)
+            for rows in non_max_suppression(output, threshold, 0.5, max_time_img=60)
         ]
     return found
+
+
+def mine(model: DetectionModel, negatives: Negatives, device: torch.device) -> None:
+    """Remember what the network takes for a face in four pictures without one."""
+    pictures = [negatives.strewn(MINED_PX) for _ in range(4)]
+    for picture, rows in zip(
+        pictures, predict(model, pictures, device, MISTAKE_THRESHOLD), strict=True
+    ):
+        for row in rows[:6]:
+            negatives.remember(picture, row[:4].numpy())
 
 
 def score(
@@ -133,12 +160,19 @@ def score(
     return found_faces / max(1, wanted), float(np.mean(overlaps or [0])), wrong
 
 
+def load_negatives(options: common.Options, seed: int, *, validation: bool) -> Negatives:
+    """What holds no face, on one side of the split."""
+    work_dir = options.work_dir.parent
+    scenes = load_scenes(work_dir, validation=validation)
+    return Negatives(scenes, load_objects(work_dir, validation=validation), seed)
+
+
 def held_out(options: common.Options) -> dict[str, list[Example]]:
     """The three validation sets, drawn from one seed: every run and every machine sees the same."""
     portraits = load_portraits(
         options.data, options.work_dir.parent / "labels/faces.json", validation=True
     )
-    scenes = load_scenes(options.work_dir.parent / "scenes", validation=True)
+    negatives = load_negatives(options, seed=7, validation=True)
     alone = [
         (
             np.asarray(cv2.resize(p.rgb, (320, 320)), np.uint8),
@@ -146,7 +180,7 @@ def held_out(options: common.Options) -> dict[str, list[Example]]:
         )
         for p in portraits
     ]
-    composer = Composer(portraits, scenes, seed=7)
+    composer = Composer(portraits, negatives, seed=7)
     no_boxes = np.zeros((0, 4), np.float32)
     empty = [(composer.damage(composer.without_face(416)), no_boxes) for _ in range(100)]
     return {
@@ -206,14 +240,17 @@ def main() -> None:
     checkpoint.load(model, optimizer, budget)
     average = common.Average(model, decay=0.99)
     portraits = load_portraits(options.data, labels / "faces.json", validation=False)
-    scenes = load_scenes(options.work_dir.parent / "scenes", validation=False)
     # A resumed run draws other pictures than the cut one did.
-    composer = Composer(portraits, scenes, options.seed + int(budget.spent_s))
+    seed = options.seed + int(budget.spent_s)
+    negatives = load_negatives(options, seed, validation=False)
+    composer = Composer(portraits, negatives, seed)
     sets = held_out(options)
     next_save_s, next_report_s = budget.elapsed_s() + 120, budget.elapsed_s() + 600
     for step in budget.steps():
+        if step % MINED_EVERY == 0:
+            mine(model, negatives, options.device)
         side_px = composer.rng.choice(SIDES_PX)
-        examples = [composer.draw(side_px) for _ in range(BATCH)]
+        examples = [composer.draw(side_px) for _ in range(BATCHES[side_px])]
         set_mode(model)
         losses, parts = criterion(
             model(to_input([rgb for rgb, _ in examples], options.device)), to_targets(examples)

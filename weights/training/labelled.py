@@ -1,4 +1,4 @@
-"""What the detector and the masker learn from: labelled portraits, and scenes without a face."""
+"""What the detector and the masker learn from: labelled portraits, and pictures without a face."""
 
 import json
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from weights.training import common
 
@@ -59,23 +60,35 @@ def fill_oval(oval: Points, height_px: int, width_px: int) -> Pixels:
     return mask
 
 
-def load_scenes(folder: Path, *, validation: bool) -> list[Pixels]:
-    """The pictures of `weights/training/scenes.py` on one side of the split.
+def _split(folder: Path, pattern: str, *, validation: bool) -> list[Path]:
+    """One side of the split of what `weights/training/photos.py` wrote.
 
     Raises:
         FileNotFoundError: the folder holds none.
     """
-    files = sorted(folder.glob("*.jpg"))
+    files = sorted(folder.glob(pattern))
     if not files:
         raise FileNotFoundError(
-            f"no scenes in {folder}: run python -m weights.training.scenes first"
+            f"no pictures in {folder}: run python -m weights.training.photos first"
         )
     every = common.VALIDATION_EVERY
-    return [
-        common.load_rgb(file)
-        for index, file in enumerate(files)
-        if (index % every == 0) == validation
-    ]
+    return [file for index, file in enumerate(files) if (index % every == 0) == validation]
+
+
+def load_scenes(work_dir: Path, *, validation: bool) -> list[Pixels]:
+    """The backgrounds on one side of the split, (H, W, 3)."""
+    return [common.load_rgb(f) for f in _split(work_dir / "scenes", "*.jpg", validation=validation)]
+
+
+def load_objects(work_dir: Path, *, validation: bool) -> list[Pixels]:
+    """The cut-out things on one side of the split: (H, W, 4), RGB premultiplied by alpha."""
+    objects = []
+    for file in _split(work_dir / "objects", "*.png", validation=validation):
+        with Image.open(file) as picture:
+            rgba = np.array(picture.convert("RGBA"))
+        rgba[..., :3] = rgba[..., :3] * (rgba[..., 3:] / 255)
+        objects.append(rgba)
+    return objects
 
 
 def boxes_of(faces: list[Points], width: int, height: int) -> NDArray[np.float32]:

@@ -1,24 +1,33 @@
-"""Fetch the openly licensed photographs that the upscaler is trained and measured on.
+"""Fetch the openly licensed pictures without people that the networks are trained and measured on.
 
     python -m weights.training.photos --data DIR
 
-Fills `DIR/photos` from Debian's wallpaper packages (by `apt-get download`; each package's copyright
-file names the licences) and `DIR/photos-held-out` from scikit-image's samples (by uv). Only
-photographs without people were picked. Each is reduced to at most 1,600 px a side, which also takes
-the camera's noise and the JPEG's blocks out.
+From Debian's packages (by `apt-get download`; each package's copyright file names the licences) and
+scikit-image's samples (by uv):
+
+* `DIR/photos` and `DIR/photos-held-out`, for the upscaler: photographs, at most 1,600 px a side,
+  which also takes the camera's noise and the JPEG's blocks out.
+* `build/training/scenes`, for the detector and the masker: backgrounds, at most 1,024 px.
+* `build/training/objects`, for the detector: cut-out animals, fruit, wheels, planets and the like,
+  at most 256 px, with alpha.
 """
 
 import argparse
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-LONGEST_PX = 1600
+PHOTO_PX = 1600
+SCENE_PX = 1024
+OBJECT_PX = 256
+SMALLEST_SCENE_PX = 256
 
-# Package → licence, and its photographs: the beginnings of their paths below usr/share.
-PACKAGES = {
+# Package → licence, and the upscaler's photographs: the beginnings of their paths below usr/share.
+PHOTOS = {
     # CC-BY-4.0, CC-BY-SA-3.0 or CC-BY-SA-4.0, by picture
     "lomiri-wallpapers-16.04": (
         "backgrounds/Bridge_by",
@@ -50,59 +59,134 @@ PACKAGES = {
 # CC0 or public domain, see skimage/data/README.txt.
 SAMPLES = ("chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
+# All pictures of these and of scikit-image are scenes. CC BY, CC BY-SA, CC0 and GPL-2+.
+SCENES = (
+    "gnome-backgrounds",
+    "lomiri-wallpapers-20.04",
+    "mate-backgrounds",
+    "plasma-workspace-wallpapers",
+    "ukui-wallpapers",
+)
+SCENE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# Pictures of real people, which nothing here is trained on, and thumbnails.
+NO_SCENES = ("astronaut", "camera", "lfw", "screenshot", "preview")
 
-def keep(file: Path, folder: Path, name: str) -> None:
-    """Write the picture as RGB PNG, reduced."""
+# GPL-2. Of its folders those that show neither people nor dolls.
+STAMPS = "tuxpaint-stamps-default"
+OBJECTS = (
+    "animals",
+    "clothes/hats",
+    "food",
+    "hobbies",
+    "household",
+    "plants",
+    "space/moon",
+    "space/planets",
+    "sports",
+    "vehicles",
+)
+NO_OBJECTS = ("/apes/", "/cartoon/", "/toys/", "_mirror", "_flip")
+
+
+def reduced(file: Path, longest_px: int, mode: str) -> Image.Image:
+    """The picture, at most `longest_px` a side."""
     with Image.open(file) as picture:
-        rgb = picture.convert("RGB")
-    rgb.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.LANCZOS)
-    rgb.save(folder / f"{name}.png")
+        converted = picture.convert(mode)
+    converted.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    return converted
 
 
-def fetch_wallpapers(folder: Path) -> None:
-    """Download, unpack and keep the photographs of `PACKAGES`."""
-    with tempfile.TemporaryDirectory() as temporary:
-        subprocess.run(["apt-get", "download", *PACKAGES], cwd=temporary, check=True)
-        for package, beginnings in PACKAGES.items():
-            (archive,) = Path(temporary).glob(f"{package}_*.deb")
-            unpacked = Path(temporary) / package
-            subprocess.run(["dpkg-deb", "-x", archive, unpacked], check=True)
-            share = unpacked / "usr" / "share"
-            for beginning in beginnings:
-                for file in sorted(share.glob(f"{beginning}*")):
-                    keep(file, folder, "-".join(file.relative_to(share).with_suffix("").parts[1:]))
+def fetch_packages(folder: Path) -> None:
+    """Download and unpack: `folder/<package>` per package."""
+    packages = sorted({*PHOTOS, *SCENES, STAMPS})
+    subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True)
+    for package in packages:
+        (archive,) = folder.glob(f"{package}_*.deb")
+        subprocess.run(["dpkg-deb", "-x", archive, folder / package], check=True)
 
 
-def fetch_samples(folder: Path) -> None:
-    """Install scikit-image into a temporary folder and keep its `SAMPLES`."""
-    with tempfile.TemporaryDirectory() as temporary:
-        command = [
-            "uv",
-            "pip",
-            "install",
-            "--no-deps",
-            "--target",
-            temporary,
-            "scikit-image==0.26.0",
-        ]
-        subprocess.run(command, check=True)
-        for name in SAMPLES:
-            keep(Path(temporary) / "skimage" / "data" / name, folder, Path(name).stem)
+def fetch_samples(folder: Path) -> Path:
+    """Install scikit-image into `folder`; where its samples lie."""
+    target = folder / "scikit-image"
+    install = ("uv", "pip", "install", "--no-deps", "--target", target, "scikit-image==0.26.0")
+    subprocess.run(install, check=True)
+    return target / "skimage/data"
+
+
+def write_photos(fetched: Path, samples: Path, data: Path) -> None:
+    """What the upscaler wants."""
+    for package, beginnings in PHOTOS.items():
+        share = fetched / package / "usr/share"
+        for file in (file for start in beginnings for file in sorted(share.glob(f"{start}*"))):
+            name = "-".join(file.relative_to(share).with_suffix("").parts[1:])
+            reduced(file, PHOTO_PX, "RGB").save(data / "photos" / f"{name}.png")
+    for name in SAMPLES:
+        picture = reduced(samples / name, PHOTO_PX, "RGB")
+        picture.save(data / "photos-held-out" / f"{Path(name).stem}.png")
+
+
+def fingerprint(picture: Image.Image) -> bytes:
+    """The same for one picture at several sizes: where a thumbnail's rows grow brighter."""
+    small = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX))
+    return bytes(np.greater(small[:, 1:], small[:, :-1]).tobytes())
+
+
+def scene_files(folder: Path) -> Iterator[Path]:
+    """The pictures below a folder that may be scenes."""
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder).as_posix().lower()
+        if file.suffix.lower() in SCENE_SUFFIXES and not any(word in path for word in NO_SCENES):
+            yield file
+
+
+def write_scenes(folders: list[Path], out: Path) -> None:
+    """Each picture once, numbered: the numbers decide which are held out."""
+    seen: set[bytes] = set()
+    for file in (file for folder in folders for file in scene_files(folder)):
+        picture = reduced(file, SCENE_PX, "RGB")
+        mark = fingerprint(picture)
+        if min(picture.size) >= SMALLEST_SCENE_PX and mark not in seen:
+            seen.add(mark)
+            picture.save(out / f"{len(seen):04d}-{file.stem}.jpg", quality=92)
+
+
+def write_objects(stamps: Path, out: Path) -> None:
+    """The stamps that no face is."""
+    for file in (file for folder in OBJECTS for file in sorted((stamps / folder).rglob("*.png"))):
+        path = file.relative_to(stamps)
+        if not any(word in path.as_posix() for word in NO_OBJECTS):
+            name = "-".join(path.with_suffix("").parts)
+            reduced(file, OBJECT_PX, "RGBA").save(out / f"{name}.png")
 
 
 def main() -> None:
-    """Fill both folders."""
+    """Fill the four folders."""
     parser = argparse.ArgumentParser(
-        prog="python -m weights.training.photos", description="Fetch training photographs."
+        prog="python -m weights.training.photos", description="Fetch pictures without people."
     )
     parser.add_argument(
         "--data", type=Path, required=True, help="folder that gets photos/ and photos-held-out/"
     )
-    data = parser.parse_args().data
-    for name, fetch in (("photos", fetch_wallpapers), ("photos-held-out", fetch_samples)):
-        (data / name).mkdir(parents=True, exist_ok=True)
-        fetch(data / name)
-        print(f"{len(list((data / name).glob('*.png')))} photographs in {data / name}", flush=True)
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path("build/training"),
+        help="folder that gets scenes/ and objects/",
+    )
+    options = parser.parse_args()
+    photos = [options.data / name for name in ("photos", "photos-held-out")]
+    scenes, objects = (options.work_dir / name for name in ("scenes", "objects"))
+    for folder in (*photos, scenes, objects):
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        fetched = Path(temporary)
+        fetch_packages(fetched)
+        samples = fetch_samples(fetched)
+        write_photos(fetched, samples, options.data)
+        write_scenes([samples, *(fetched / package for package in SCENES)], scenes)
+        write_objects(fetched / STAMPS / "usr/share/tuxpaint/stamps", objects)
+    for folder in (*photos, scenes, objects):
+        print(f"{len(list(folder.iterdir()))} pictures in {folder}", flush=True)
 
 
 if __name__ == "__main__":
