@@ -1,11 +1,11 @@
-# setup, demo, picture, serve, test, check, lock, clean. Needs Python 3.11, make and a package registry; everything else
+# setup, demo, pictures, serve, test, check, lock, clean. Needs Python 3.11, make and a package registry; everything else
 # goes into .venv, and uv into build/uv where there is none.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := setup
-.PHONY: setup demo picture serve test check lock clean
+.PHONY: setup demo pictures serve test check lock clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 PORT ?= 8000
@@ -36,10 +36,12 @@ $(STAMP): requirements.txt pyproject.toml | $(BIN)/python
 demo: setup
 	$(BIN)/python examples/demo.py --out out
 
-# The README's picture, from a demo run.
-picture: demo
+# The documentation's pictures: the README's from a demo run, those of how-it-works.md from one walk.
+pictures: demo
 	$(BIN)/python -c "from PIL import Image; Image.open('out/side-by-side.png').convert('RGB') \
 	    .save('docs/images/before-after.jpg', quality=85, optimize=True)"
+	$(BIN)/face-detailer detail examples/astronaut-damaged.jpg --output out/astronaut.png --prompt "detailed face" \
+	    --denoise 0.4 --profile tiny --device cpu --steps docs/images/steps
 
 serve: setup
 	@mkdir -p "$$FACE_DETAILER_DATA_DIR"; key_file="$$FACE_DETAILER_DATA_DIR/make-serve.key"; \

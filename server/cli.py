@@ -82,6 +82,10 @@ def detail(
     profile: Profile = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, …")] = None,
     overwrite: Annotated[bool, typer.Option(help="OUT may replace an input.")] = False,
+    steps: Annotated[
+        Path | None,
+        typer.Option(help="Put a picture of each step into this folder.", metavar="DIR"),
+    ] = None,
 ) -> None:
     """Detail the faces of pictures, on this machine, without a server."""
     from server.cli_detail import run
@@ -106,7 +110,7 @@ def detail(
         "detection_threshold": detection_threshold,
     }
     settings = read_settings(profile=profile, devices=device)
-    raise typer.Exit(run(inputs, output, fields, settings, overwrite=overwrite))
+    raise typer.Exit(run(inputs, output, fields, settings, overwrite=overwrite, steps=steps))
 
 
 @app.command()

@@ -13,7 +13,8 @@ from rich.progress import Progress
 from pipeline.detailer import FaceDetailer
 from pipeline.errors import InvalidImage, Stopped
 from pipeline.images import encode
-from pipeline.types import DetailResult
+from pipeline.types import DetailResult, Image
+from pipeline.walkthrough import walk_through
 from server import contract, logs
 from server.cli_models import FORMATS, load_detailer, read_picture, write_file
 from server.errors import BadParameter, OperatorError
@@ -24,6 +25,7 @@ from server.types import DetailOptions, ImageFormat
 
 _ENDINGS: Mapping[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 _INTERRUPTED = 130
+_STEPS_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,17 @@ def run(
     settings: Settings,
     *,
     overwrite: bool,
+    steps: Path | None,
 ) -> int:
-    """Detail every picture; the exit code.
+    """Detail every picture; the exit code. `steps`: a folder for pictures of the only one's walk.
 
     A picture that cannot be read or written is told on standard error, and the others go on.
 
     Raises:
         OperatorError: nothing can be done at all: wrong options, wrong paths, no weights.
     """
+    if steps is not None and len(inputs) > 1:
+        raise OperatorError("--steps takes one picture.")
     tasks = _plan(inputs, output, _options(fields, settings), by_ending=not fields["image_format"])
     _check_outputs(tasks, overwrite=overwrite)
     console = Console(stderr=True)
@@ -61,7 +66,7 @@ def run(
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         for task in tasks:
             try:
-                print(_detail(task, settings, detailer, progress, stop), flush=True)
+                print(_detail(task, settings, detailer, progress, stop, steps), flush=True)
             except Stopped:
                 return _INTERRUPTED
             except InvalidImage as error:
@@ -129,6 +134,7 @@ def _detail(
     detailer: FaceDetailer,
     progress: Progress,
     stop: threading.Event,
+    steps: Path | None,
 ) -> str:
     """Do one picture; the line to print."""
     picture = read_picture(task.source, settings)
@@ -137,11 +143,15 @@ def _detail(
     upscale = contract.largest_upscale(options.upscale, longer_side_px, settings.max_side_px)
     request = detail_request(picture, replace(options, upscale=upscale))
     bar = progress.add_task(task.source.name, total=None)
-    result = detailer(
-        request,
-        lambda done, total: progress.update(bar, completed=done, total=total),
-        stop.is_set,
-    )
+
+    def on_progress(done: int, total: int) -> None:
+        progress.update(bar, completed=done, total=total)
+
+    if steps is None:
+        result = detailer(request, on_progress, stop.is_set)
+    else:
+        result, shown = walk_through(detailer, request, on_progress, stop.is_set)
+        _write_steps(steps, shown)
     progress.remove_task(bar)
     _write(task, result)
     names = ", ".join(str(path) for path in task.outputs)
@@ -156,3 +166,8 @@ def _write(task: Task, result: DetailResult) -> None:
     for image, target in zip(result.images, task.outputs, strict=True):
         data = encode(image, result.alpha, options.image_format, options.image_quality)
         write_file(target, data)
+
+
+def _write_steps(folder: Path, pictures: Mapping[str, Image]) -> None:
+    for number, (name, image) in enumerate(pictures.items(), start=1):
+        write_file(folder / f"{number}-{name}.jpg", encode(image, None, "jpeg", _STEPS_QUALITY))

@@ -80,6 +80,12 @@ def read(file: Path) -> PIL.Image.Image:
     return image
 
 
+def test_steps_are_shown_of_one_picture_only(refusal: Callable[..., str], tmp_path: Path) -> None:
+    sources = [empty_picture(tmp_path / name) for name in ("a.png", "b.png")]
+    said = refusal(*sources, "-o", tmp_path / "out", *PARAMETERS, "--steps", tmp_path / "steps")
+    assert said == "--steps takes one picture."
+
+
 @pytest.mark.slow
 def test_one_picture_to_a_file(tmp_path: Path) -> None:
     output = tmp_path / "new" / "out.png"
