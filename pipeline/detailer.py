@@ -211,9 +211,7 @@ class FaceDetailer:
         found = self._segmenter.segment(crops)
         soft = []
         for crop, mask in zip(crops, found, strict=True):
-            face = masks.clean(mask, crop.box) if mask is not None else None
-            if face is None:
-                face = masks.ellipse(crop.box, crop.region.work_px)
+            face, _ = masks.of_face(mask, crop.box, crop.region.work_px)
             longer_px = crop.box.longer_px
             hard = masks.grow(face, config.grow * longer_px)
             soft.append(masks.feather_inside(hard, config.feather * longer_px))

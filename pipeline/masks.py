@@ -56,6 +56,18 @@ def clean(mask: HardMask, box: FaceBox) -> HardMask | None:
     return None if piece.sum() > _MAX_AREA * inside.size else HardMask(piece)
 
 
+def of_face(found: HardMask | None, box: FaceBox, side_px: int) -> tuple[HardMask, bool]:
+    """The face's mask, and whether the segmenter's served: otherwise it is the ellipse.
+
+    Args:
+        found: the segmenter's mask, None where it was unsure.
+        box: in pixels of the crop.
+        side_px: the crop's side; masks are (side_px, side_px).
+    """
+    face = None if found is None else clean(found, box)
+    return (ellipse(box, side_px), False) if face is None else (face, True)
+
+
 def _rows_cols(box: FaceBox, shape_hw: tuple[int, ...]) -> tuple[slice, slice]:
     """The crop's pixels in the box: at least one, whatever the box."""
 

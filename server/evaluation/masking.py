@@ -90,12 +90,13 @@ def _masked(
 ) -> Masked:
     crop = cut(image, face, plan_crop(face, config, face.quarter_turns))
     (found,) = segmenter.segment([crop])
-    cleaned = None if found is None else masks.clean(found, crop.box)
-    ellipse = masks.ellipse(crop.box, crop.region.work_px)
-    mask, plain = (_in_picture(m, crop.region, image) for m in (cleaned or ellipse, ellipse))
+    side_px = crop.region.work_px
+    face_mask, segmented = masks.of_face(found, crop.box, side_px)
+    ellipse = masks.ellipse(crop.box, side_px)
+    mask, plain = (_in_picture(m, crop.region, image) for m in (face_mask, ellipse))
     wanted = fill_oval(oval, image.height_px, image.width_px) > 0
-    fell_back = cleaned is None
-    return Masked(name, image, oval, face, mask, _iou(mask, wanted), _iou(plain, wanted), fell_back)
+    ious = _iou(mask, wanted), _iou(plain, wanted)
+    return Masked(name, image, oval, face, mask, *ious, fell_back=not segmented)
 
 
 def _around(oval: Points) -> FaceBox:
