@@ -12,11 +12,14 @@ to the clean one. The network predicts z_clean (`prediction_type: sample`) and s
 identity: at low noise almost everything is right already, and the noise to predict, which would be
 (z_damaged − z_clean) / s_T, has no steady size.
 
-Guidance: rows with a negative prompt learn a target that keeps `FAULT_SHARE` of the damage, so that
-guidance g moves each prediction away from damage by (g − 1) · FAULT_SHARE of it. Over many steps
-that adds up to a burn at 5–10, which is why the profile lets little of the guidance act.
+Guidance: rows with a negative prompt learn a target that keeps `FAULT_SHARE` of the damage that is
+left, so that guidance g moves each prediction away from damage by (g − 1) · FAULT_SHARE of it. The
+profile lets little of the contract's 5–10 act.
 
-Noise: `scaled_linear` from 1e-5 to 0.0027, gentler than SDXL's, since at 32 × 32 latents the same
+The loss is taken of the latents and of what the VAE makes of them: an error in tone and one in
+texture may be equal in latents and are not to the eye.
+
+Noise: `scaled_linear` from 1e-5 to 0.0027, gentler than SDXL's, since at 64 × 64 latents the same
 noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusion", arXiv
 2301.11093).
 """
@@ -38,9 +41,9 @@ PEAK_RATE = 1e-3
 RING = 4000
 FIRST_PAIRS = 400
 FAULT_SHARE = 0.5
-NEGATIVE_ROWS = 0.2
+NEGATIVE_ROWS = 0.1
 # Of the batches, those that walk one step of their own and go on from there.
-OWN_STEPS = 0.35
+OWN_STEPS = 0.15
 WINDOW = 48
 # Of the window, what is decoded for the loss of the pixels, latents a side.
 DECODED = 20
@@ -73,11 +76,11 @@ class _Times:
 def _draw_times(signal: torch.Tensor, device: torch.device) -> _Times:
     # Most starts in the little noise that the profile walks from, some everywhere.
     low, wide = torch.randint(4, 80, (BATCH,)), torch.randint(4, 1000, (BATCH,))
-    start = torch.where(torch.rand(BATCH) < 0.85, low, wide)
+    start = torch.where(torch.rand(BATCH) < 0.95, low, wide)
     sigma = ((1 - signal) / signal).sqrt()
-    # So that sigma is uniform; the start itself, where the whole damage is seen, half of the time.
+    # So that sigma is uniform; the start itself, where the whole damage is seen, mostly.
     now = torch.searchsorted(sigma, sigma[start] * torch.rand(BATCH)).minimum(start)
-    now = torch.where(torch.rand(BATCH) < 0.6, start, now)
+    now = torch.where(torch.rand(BATCH) < 0.8, start, now)
     wide_view = [
         values.view(-1, 1, 1, 1).to(device)
         for values in (sigma[start], sigma[now], signal[now].sqrt())
@@ -90,7 +93,7 @@ def _draw_shares(device: torch.device) -> torch.Tensor:
     and a healthy face must stay as it is.
     """
     kind = torch.rand(BATCH)
-    share = torch.where(kind < 0.7, torch.ones(BATCH), torch.rand(BATCH))
+    share = torch.where(kind < 0.8, torch.ones(BATCH), torch.rand(BATCH))
     return torch.where(kind > 0.9, torch.zeros(BATCH), share).view(-1, 1, 1, 1).to(device)
 
 
@@ -197,7 +200,7 @@ def main() -> None:
         ring.make(8)
     next_report_s, losses = budget.elapsed_s() + 60, []
     for step in budget.steps():
-        if step % 8 == 0:
+        if step % 12 == 0:
             ring.make(4)
         loss = step_loss(model, vae, ring, prompts, signal, options.device)
         rate = budget.learning_rate(PEAK_RATE)
