@@ -91,9 +91,10 @@ class Worker:
             answer = NoMemory()
         except BaseException as error:
             log.exception("Job %s failed.", job.id)
-            if _is_device_lost(error):
+            # The context is beyond use: every later job would fail in this process.
+            if _is_torchs(error, "AcceleratorError"):
                 os._exit(DEVICE_FAILED)
-            answer = WorkFailed()
+            answer = NoMemory() if _is_torchs(error, "OutOfMemoryError") else WorkFailed()
         self._line.send(Answer(job.id, answer))
 
     def _progress_of(self, job: Job) -> Callable[[int, int], None]:
@@ -145,10 +146,10 @@ class Inbox:
         del self._stops[job_id]
 
 
-def _is_device_lost(error: BaseException) -> bool:
-    """Whether the device's context is beyond use: every later job would fail in this process."""
+def _is_torchs(error: BaseException, name: str) -> bool:
+    """Whether torch raised it, which not every detailer has loaded."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.AcceleratorError)
+    return torch is not None and isinstance(error, getattr(torch, name))
 
 
 def _load(setup: Setup) -> Detailer:

@@ -135,6 +135,8 @@ def test_too_little_memory_is_said_and_the_worker_lives(
     record = next(r for r in caplog.records if r.name == "server.worker")
     assert "no row of the UNet fits. FACE_DETAILER_MEMORY_MODE" in record.getMessage()
     assert "Traceback" not in record.getMessage()
+    with pytest.raises(NoMemory):
+        shared.detail(job("exceed_memory_elsewhere=CUDA out of memory"))
     assert shared.run(worker_pid(shared.pool)) == pid
 
 

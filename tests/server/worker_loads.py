@@ -78,6 +78,13 @@ def exceed_memory(order: Order) -> None:
     raise OutOfMemory(order.text)
 
 
+def exceed_memory_elsewhere(order: Order) -> None:
+    """Where nothing is halved."""
+    import torch
+
+    raise torch.OutOfMemoryError(order.text)
+
+
 def lose_device_once(order: Order) -> None:
     """What torch raises after an illegal memory access."""
     if not Path(order.text).exists():
@@ -100,6 +107,7 @@ ORDERS = {
         exit_at_once,
         die_once,
         exceed_memory,
+        exceed_memory_elsewhere,
         lose_device_once,
     )
 }
