@@ -12,6 +12,8 @@ from pipeline.types import Image, InpaintJob
 
 Pixels = np.ndarray
 
+SHARPENED_PX = 3.0
+
 
 def rebuilt(
     detailer: FaceDetailer, inpainter: Inpainter, profile: Profile | None = None
@@ -53,7 +55,7 @@ def negative(levels: Pixels) -> Pixels:
 
 
 def sharper(levels: Pixels) -> Pixels:
-    return 2 * levels - cv2.GaussianBlur(levels, (0, 0), 3)
+    return 2 * levels - cv2.GaussianBlur(levels, (0, 0), SHARPENED_PX)
 
 
 def brighter(levels: Pixels) -> Pixels:

@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from repainters import (
+    SHARPENED_PX,
     Pixels,
     Repainter,
     brighter,
@@ -154,20 +155,30 @@ def test_a_denoiser_that_changes_nothing_gives_the_picture_back(walk, name, tone
         assert np.array_equal(walked.result[..., 0], walked.result[..., 2])
 
 
+def kept_share(done: PassDone) -> Pixels:
+    """(H, W) in [0, 1]: how much of a pass's paint each pixel of the picture takes."""
+    (repaint,) = done.repaints[0]
+    black = Image(np.zeros_like(done.pictures[0].pixels))
+    crop = cut(black, repaint.crop.box, repaint.crop.region)
+    white = Image(np.full_like(crop.image.pixels, 255))
+    return paste(black, white, crop, repaint.mask).pixels[..., 0] / 255
+
+
 @pytest.mark.parametrize("tone", TONES)
 @pytest.mark.parametrize("name", [name for name in SCENES if name != "1 px"])
-def test_sharpening_shifts_nothing(walk, name, tone):
-    """By phase correlation; a shift of one pixel of the smallest enlarged crop would show."""
+def test_what_is_painted_is_not_shifted(walk, name, tone):
+    """Sharpening adds what a blur takes: by phase correlation, it is added where it belongs."""
     walked = walk(name, tone, sharper)
-    before, after = walked.scene.picture.pixels, walked.result
-    assert not np.array_equal(before, after)
-    box = walked.scene.face
-    part = tuple(
-        slice(max(0, round(low - 8)), round(high + 8))
-        for low, high in ((box.y0, box.y1), (box.x0, box.x1))
+    repaint = walked.passes[-1].repaints[0][0]
+    before, after = (
+        cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        for p in (walked.scene.picture.pixels, walked.result)
     )
-    grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY)[part].astype(float) for p in (before, after)]
-    shift, _, _ = phase_cross_correlation(*grey, upsample_factor=100)
+    blurred = cv2.GaussianBlur(before, (0, 0), SHARPENED_PX / repaint.crop.region.scale)
+    wanted = kept_share(walked.passes[-1]) * (before - blurred)
+    shift, _, _ = phase_cross_correlation(
+        wanted, after - before, upsample_factor=100, normalization=None
+    )
     assert np.hypot(*shift) < 0.1
 
 
@@ -186,13 +197,16 @@ def test_where_no_mask_reaches_bytes_stay(walk, name, tone):
     assert changed[np.logical_and.reduce(inner)].mean() > 0.8
 
 
-def kept_share(done: PassDone) -> Pixels:
-    """(H, W) in [0, 1]: how much of a pass's paint each pixel of the picture takes."""
-    (repaint,) = done.repaints[0]
-    black = Image(np.zeros_like(done.pictures[0].pixels))
-    crop = cut(black, repaint.crop.box, repaint.crop.region)
-    white = Image(np.full_like(crop.image.pixels, 255))
-    return paste(black, white, crop, repaint.mask).pixels[..., 0] / 255
+@pytest.mark.parametrize("name", SCENES)
+def test_no_mask_leaves_the_face_uncovered(walk, name):
+    """The middle of the face, half as wide and as high as its box, is repainted in both passes."""
+    for done in walk(name, 0.0, same).passes:
+        (repaint,) = done.repaints[0]
+        crop = repaint.crop
+        x, y = (np.arange(crop.region.work_px) + 0.5 - at for at in crop.box.centre_xy)
+        middle = (4 * x / crop.box.width_px) ** 2 + (4 * y[:, None] / crop.box.height_px) ** 2 <= 1
+        kept = repaint.mask.pixels[middle]
+        assert kept.size == 0 or kept.mean() > 0.9
 
 
 def mean_lab(pixels: Pixels) -> Pixels:
