@@ -1,10 +1,10 @@
 """A face's result does not depend on what else is in the picture, the batch or the order.
 
-Tolerance: two levels. On a CPU batches of other sizes round differently in the last bit of a float,
-which may round to another level, once in each of the two passes.
+Tolerance: three levels at worst, a fiftieth of a level on average. Batches of other sizes round
+differently in the last bit of a float, and so now and then to another level, in each of two passes;
+bringing an enlarged crop back to the picture makes up to 1.7 of one.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,11 @@ from pipeline.geometry import rounds
 from pipeline.images import decode
 from pipeline.types import DetailRequest, FaceBox, Image
 
-LEVELS = 2
+MOST_LEVELS, MEAN_LEVELS = 3, 0.02
 FILE = Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg"
 DAMAGED = decode(FILE.read_bytes(), max_pixels=10**6, max_side_px=1000).image
 PORTRAIT, FACE = DAMAGED.pixels[40:210, 140:310], FaceBox(40, 30, 132, 138, 0.9)
-COLUMNS, ROWS = 4, 2
+COLUMNS, ROWS = 3, 2
 
 
 def crowd() -> tuple[Image, list[FaceBox]]:
@@ -72,15 +72,16 @@ def around(face: FaceBox, image: Image) -> np.ndarray:
     return image.pixels[rows, columns].astype(int)
 
 
-def apart(faces: Sequence[FaceBox], a: Image, b: Image) -> int:
-    """The most levels by which two results differ about these faces."""
-    return max(int(np.abs(around(face, a) - around(face, b)).max()) for face in faces)
+def alike(face: FaceBox, a: Image, b: Image) -> bool:
+    """Whether two results are the same about a face."""
+    apart = np.abs(around(face, a) - around(face, b))
+    return bool(apart.max() <= MOST_LEVELS and apart.mean() <= MEAN_LEVELS)
 
 
 @pytest.fixture(scope="module")
 def alone(strong: FaceDetailer) -> list[Image]:
     """Each face's result when it is the only one."""
-    images = [strong.detail_faces(request(), [face]).images[0] for face in FACES[:5]]
+    images = [strong.detail_faces(request(), [face]).images[0] for face in FACES[:4]]
     for face, image in zip(FACES, images, strict=False):
         assert np.abs(around(face, image) - around(face, PICTURE)).mean() > 5
     return images
@@ -88,7 +89,7 @@ def alone(strong: FaceDetailer) -> list[Image]:
 
 def test_the_crowd_is_close(strong):
     """Paint of neighbours in a row just cannot meet; that of rows could: they take turns."""
-    assert rounds(FACES, strong._reach()) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert rounds(FACES, strong._reach()) == [[0, 1, 2], [3, 4, 5]]
     assert FACES[1].x0 - FACES[0].x1 < 0.8 * FACE.longer_px
 
 
@@ -96,14 +97,14 @@ def test_the_crowd_is_close(strong):
 def test_a_face_is_the_same_alone_and_in_a_crowd_in_any_order(strong, alone, order):
     (together,) = strong.detail_faces(request(), FACES[::order]).images
     for face, image in zip(FACES, alone, strict=False):
-        assert apart([face], image, together) <= LEVELS
+        assert alike(face, image, together)
 
 
 def test_a_face_is_the_same_in_a_batch_of_samples(strong, alone):
-    first, second = strong.detail_faces(request(samples=2), FACES[:3]).images
-    for face, image in zip(FACES[:3], alone, strict=False):
-        assert apart([face], image, first) <= LEVELS
-        assert apart([face], image, second) > LEVELS
+    first, second = strong.detail_faces(request(samples=2), FACES[:2]).images
+    for face, image in zip(FACES[:2], alone, strict=False):
+        assert alike(face, image, first)
+        assert not alike(face, image, second)
 
 
 def test_overlapping_faces_elsewhere_change_nothing(strong, alone):
@@ -114,12 +115,12 @@ def test_overlapping_faces_elsewhere_change_nothing(strong, alone):
     assert len(rounds(faces, strong._reach())) == 2
     (together,) = strong.detail_faces(request(), faces).images
     for face, image in zip(FACES[:2], alone, strict=False):
-        assert apart([face], image, together) <= LEVELS
+        assert alike(face, image, together)
 
 
 def test_a_face_is_the_same_whoever_else_is_served_at_the_time(strong, alone):
     with ThreadPoolExecutor(3) as pool:
-        calls = [pool.submit(strong.detail_faces, request(), [face]) for face in FACES[:3]]
+        calls = [pool.submit(strong.detail_faces, request(), [face]) for face in FACES[:2]]
         together = [call.result().images[0] for call in calls]
     for face, image, got in zip(FACES, alone, together, strict=False):
-        assert apart([face], image, got) <= LEVELS
+        assert alike(face, image, got)
