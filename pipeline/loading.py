@@ -65,7 +65,10 @@ def load(path: Path, device: str, memory_mode: MemoryMode = "auto") -> FaceDetai
     """
     started = time.monotonic()
     profile = read_profile(path)
-    inpainter = load_inpainter(profile.folder, profile.inpainter, device, memory_mode)
+
+    def inpainter() -> Inpainter:
+        return load_inpainter(profile.folder, profile.inpainter, device, memory_mode)
+
     detailer = load_stages(profile, device, inpainter).assemble(profile)
     warm_up(detailer)
     seconds = time.monotonic() - started
@@ -73,8 +76,9 @@ def load(path: Path, device: str, memory_mode: MemoryMode = "auto") -> FaceDetai
     return detailer
 
 
-def load_stages(profile: Profile, device: str, inpainter: Inpainter) -> Stages:
-    """The profile's other networks in their adapters, beside the inpainter.
+def load_stages(profile: Profile, device: str, inpainter: Callable[[], Inpainter]) -> Stages:
+    """The profile's networks in their adapters. `inpainter` loads its own, after the small ones:
+    what is missing is told soon.
 
     Raises:
         WeightsError: a file is missing or is not what the profile says.
@@ -83,7 +87,7 @@ def load_stages(profile: Profile, device: str, inpainter: Inpainter) -> Stages:
     return Stages(
         detector=load_detector(folder, profile.detector, device),
         segmenter=load_segmenter(folder, profile.segmenter, device),
-        inpainter=inpainter,
+        inpainter=inpainter(),
         upscaler=load_upscaler(folder, profile.upscaler, device),
     )
 

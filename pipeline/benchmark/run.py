@@ -155,7 +155,7 @@ def _read_networks(setup: BenchSetup) -> SdxlNetworks:
 
 def _stages(setup: BenchSetup, inpainter: Inpainter) -> Stages:
     if setup.dimensions is None:
-        return load_stages(setup.profile, setup.device, inpainter)
+        return load_stages(setup.profile, setup.device, lambda: inpainter)
     return random_stages(setup.profile, inpainter, setup.dimensions, setup.device)
 
 

@@ -12,9 +12,13 @@ from diffusers.models.attention_processor import Attention
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from pipeline.config import InpainterConfig
 from pipeline.errors import WeightsError
+
+# `pipeline.loading` says so by the environment, too late where transformers was imported first.
+disable_progress_bar()
 
 # Where a single file of SDXL keeps the UNet's first convolution, which tells its input channels.
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"

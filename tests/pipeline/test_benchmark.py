@@ -29,7 +29,8 @@ def small(tmp_path_factory, tiny_folder) -> BenchSetup:
     (dimensions / "upscaler.json").write_text(json.dumps(sizes))
     profile = read_profile(tiny_folder)
     small = replace(profile.detail, work_px=(64,))
-    profile = replace(profile, outline=small, detail=small)
+    every_step = replace(profile.inpainter, steps=1.0)
+    profile = replace(profile, outline=small, detail=small, inpainter=every_step)
     return BenchSetup(profile, "cpu", dimensions, tiny_folder)
 
 

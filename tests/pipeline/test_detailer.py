@@ -81,11 +81,12 @@ def recorded(detailer: FaceDetailer) -> tuple[FaceDetailer, Recorder]:
 
 @pytest.fixture(scope="module")
 def quick(detailer) -> FaceDetailer:
-    """The embedded profile at a small work size, and at strengths that any weights would show."""
+    """The embedded profile at a small work size, all steps, and strengths that any weights show."""
     profile = detailer.profile
     outline = replace(profile.outline, work_px=(64,), strength=1.0)
     detail = replace(profile.detail, work_px=(128,), strength=0.6)
-    small = replace(profile, outline=outline, detail=detail)
+    inpainter = replace(profile.inpainter, steps=1.0)
+    small = replace(profile, outline=outline, detail=detail, inpainter=inpainter)
     return rebuilt(detailer, detailer._inpainter, small)
 
 

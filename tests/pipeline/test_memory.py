@@ -116,7 +116,7 @@ def test_low_memory_codes_pictures_in_tiles(networks, monkeypatch):
     seen = []
     networks.vae.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
     assert len(run(inpainter, jobs(2, side=128))) == 2
-    assert {(shape[0], shape[2] <= 8, shape[3] <= 8) for shape in seen} == {(1, True, True)}
+    assert {(shape[0], shape[2] <= 16, shape[3] <= 16) for shape in seen} == {(1, True, True)}
 
 
 @pytest.mark.parametrize(

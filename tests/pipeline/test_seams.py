@@ -130,9 +130,11 @@ def reached(done: PassDone) -> Pixels:
     shape = done.pictures[0].pixels.shape[:2]
     # A pixel of the picture covers `scale` pixels of the crop, and resampling one or two more.
     reach_px = 2 * int(np.ceil(repaint.crop.region.scale)) + 1
-    mask = (repaint.mask.pixels > 0).astype(np.uint8)
+    # A pixel may lie half in the crop, with its centre outside.
+    mask = np.pad((repaint.mask.pixels > 0).astype(np.uint8), reach_px)
     mask = cv2.dilate(mask, np.ones((reach_px, reach_px), np.uint8))
     matrix = crop_matrix(repaint.crop.region)
+    matrix[:, 2] += reach_px
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5  # cv2 counts from the pixels' centres
     how = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask, matrix, shape[::-1], flags=how) > 0
