@@ -1,6 +1,7 @@
 """What every training command shares: options, the held-out split, a time budget, checkpoints."""
 
 import argparse
+import itertools
 import math
 import os
 import time
@@ -13,6 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from weights.training import workers
+from weights.training.optimizer import MuonWithAdamW
 
 TINY_DIR = Path(__file__).resolve().parent.parent / "tiny"
 
@@ -96,14 +100,15 @@ class Budget:
     seconds: float
     spent_s: float = 0.0
     _started: float = field(default_factory=time.monotonic)
+    _share: float = 0.0
 
     def elapsed_s(self) -> float:
         """Seconds of work, this run and the ones before it."""
         return self.spent_s + time.monotonic() - self._started
 
     def share(self) -> float:
-        """The share already spent, 0–1."""
-        return min(1.0, self.elapsed_s() / self.seconds)
+        """The share spent when the step began, 0–1: the same in all processes."""
+        return self._share
 
     def learning_rate(self, peak: float) -> float:
         """The rate at this point of the budget."""
@@ -112,10 +117,14 @@ class Budget:
 
     def steps(self) -> Iterator[int]:
         """Count steps until the budget is spent."""
-        step = 0
-        while self.share() < 1.0:
+        for step in itertools.count():
+            self._share = workers.agree(min(1.0, self.elapsed_s() / self.seconds))
+            if self._share == 1:
+                return
             yield step
-            step += 1
+
+
+Optimizer: TypeAlias = torch.optim.Optimizer | MuonWithAdamW
 
 
 @dataclass
@@ -124,9 +133,7 @@ class Checkpoint:
 
     file: Path
 
-    def load(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
-    ) -> bool:
+    def load(self, model: torch.nn.Module, optimizer: Optimizer, budget: Budget) -> bool:
         """Restore in place; False where there is nothing to resume."""
         if not self.file.exists():
             return False
@@ -137,9 +144,7 @@ class Checkpoint:
         print(f"resumed {self.file} at {budget.spent_s / 60:.1f} min", flush=True)
         return True
 
-    def save(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, budget: Budget
-    ) -> None:
+    def save(self, model: torch.nn.Module, optimizer: Optimizer, budget: Budget) -> None:
         """Write beside, then rename: a cut leaves the old file whole."""
         state = {
             "model": model.state_dict(),
@@ -177,20 +182,22 @@ class Average:
 def take_step(
     loss: torch.Tensor,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     average: Average,
     *,
     rate: float,
     clip: float,
 ) -> None:
-    """Go down the loss once, at one rate for all parameters, and tell the average.
+    """Go down the loss once, each group of parameters at its share of the rate (1 where it names
+    none), and tell the average.
 
     `clip`: the largest norm of the gradient that passes whole.
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    workers.share_gradients(model)
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_share", 1.0)
     optimizer.step()
     average.update(model)

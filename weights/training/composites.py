@@ -22,11 +22,11 @@ class Composer:
     def draw(self, side_px: int) -> tuple[Pixels, NDArray[np.float32]]:
         """A picture (side_px, side_px, 3) and its face boxes (N, 4), x0, y0, x1, y1 in pixels."""
         kind = self.rng.random()
-        if kind < 0.40:
+        if kind < 0.37:
             rgb, faces = self._scattered(side_px)
-        elif kind < 0.66:
+        elif kind < 0.62:
             rgb, faces = self._alone(side_px, self.rng.choice(self.portraits))
-        elif kind < 0.75:
+        elif kind < 0.70:
             rgb, faces = self._group(side_px)
         else:
             rgb, faces = self.without_face(side_px), []

@@ -87,7 +87,7 @@ class Cutter:
     def draw(self) -> Example:
         """A crop with a face, or now and then one without."""
         rng = self.rng
-        example = self._cut(rng.uniform(1.5, 2.3))
+        example = self._cut(rng.uniform(1.3, 2.1))
         rgb, mask, box = example.rgb, example.mask, example.box
         kind = rng.random()
         if kind < NO_FACE_SHARE:

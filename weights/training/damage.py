@@ -30,13 +30,13 @@ def _draw_cast(rng: random.Random) -> tuple[float, float, float]:
 
 
 def draw_damage(rng: random.Random) -> Damage:
-    """A recipe for training: anything from almost nothing to a 16-px face."""
-    shrink = 1.3 * (8.0 / 1.3) ** rng.random()
+    """A recipe for training: anything from almost nothing to a 25-px face."""
+    shrink = 1.2 * (6.5 / 1.2) ** rng.random()
     return Damage(
         blur_px=rng.uniform(0, 1.5) if rng.random() < 0.5 else 0.0,
         shrink=shrink,
-        noise=rng.uniform(1, 14) if rng.random() < 0.6 else 0.0,
-        jpeg_quality=rng.randint(30, 92) if rng.random() < 0.6 else 0,
+        noise=rng.uniform(1, 12) if rng.random() < 0.7 else 0.0,
+        jpeg_quality=rng.randint(30, 92) if rng.random() < 0.7 else 0,
         cast=_draw_cast(rng) if rng.random() < 0.25 else (1.0, 1.0, 1.0),
     )
 

@@ -158,7 +158,7 @@ def validate(model: Sam, faces: list[Face], device: torch.device) -> dict[str, A
     ious, ellipses, misjudged = [], [], []
     for face in faces:
         errors = rng.normal(0, BOX_SPREAD, 4).astype(np.float32)
-        example = cut(face, side_px, factor=2.0, degrees=0, errors=errors)
+        example = cut(face, side_px, factor=1.5, degrees=0, errors=errors)
         pictures, _, boxes = to_tensors([example], device)
         logits, quality = decode(model, encode(model, pictures), boxes)
         full = F.interpolate(logits, (side_px, side_px), mode="bilinear")[0, 0].cpu().numpy() > 0

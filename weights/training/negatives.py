@@ -29,9 +29,9 @@ class Negatives:
     def draw(self, side_px: int) -> Pixels:
         """Any of them, or blotches, in any quarter turn."""
         kind = self.rng.random()
-        if kind < 0.4 and self._mistakes:
+        if kind < 0.55 and self._mistakes:
             picture = _resized(self.rng.choice(self._mistakes), side_px)
-        elif kind < 0.75:
+        elif kind < 0.8:
             picture = self.strewn(side_px)
         elif kind < 0.95:
             picture = self.scene(side_px)
@@ -39,6 +39,10 @@ class Negatives:
             cells = self.rng.choice((2, 4, 9, 25))
             blotches = self.noise.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
             picture = _resized(blotches, side_px)
+        return self.turned(picture)
+
+    def turned(self, picture: Pixels) -> Pixels:
+        """Any quarter turn of it."""
         return np.ascontiguousarray(np.rot90(picture, self.rng.randrange(4)))
 
     def scene(self, side_px: int) -> Pixels:
@@ -58,7 +62,7 @@ class Negatives:
             scale = longer_px / max(thing.shape[:2])
             size_wh = (max(1, int(thing.shape[1] * scale)), max(1, int(thing.shape[0] * scale)))
             small = cv2.resize(thing, size_wh, interpolation=cv2.INTER_AREA)
-            self._lay(canvas, np.asarray(np.rot90(small, self.rng.randrange(4)), np.uint8))
+            self._lay(canvas, self.turned(np.asarray(small, np.uint8)))
         return canvas
 
     def _lay(self, canvas: Pixels, thing: Pixels) -> None:

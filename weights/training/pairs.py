@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from weights.training import common
 from weights.training.damage import Damage, apply_damage, draw_damage
+from weights.training.identity import ChipFinder
 from weights.training.vae import FACTOR
 
 WORK_PX = 256
@@ -49,10 +50,19 @@ def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portra
     return portraits
 
 
-def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A face crop as the pipeline cuts it, jittered: (WORK_PX, WORK_PX, 3) uint8 and the mask to
-    repaint.
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """`rgb`: (WORK_PX, WORK_PX, 3); `mask`: (WORK_PX, WORK_PX), what to repaint; `box` of the face,
+    in pixels of the crop.
     """
+
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    box: tuple[float, float, float, float]
+
+
+def crop(portrait: Portrait, rng: random.Random) -> Crop:
+    """A face crop as the pipeline cuts it, jittered."""
     x0, y0, x1, y1 = portrait.box
     side = max(x1 - x0, y1 - y0) * rng.uniform(*CROP_FACTORS)
     centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + [
@@ -77,7 +87,9 @@ def crop(portrait: Portrait, rng: random.Random) -> tuple[NDArray[np.uint8], NDA
     mask = np.zeros((WORK_PX, WORK_PX), np.uint8)
     pixels = _relight(pixels, rng)
     cv2.ellipse(mask, (tuple(middle), (2 * axes[0], 2 * axes[1]), -angle * mirror), 1, -1)
-    return pixels, mask.astype(bool)
+    (x, y), half_w, half_h = middle.tolist(), (x1 - x0) / 2 * scale, (y1 - y0) / 2 * scale
+    box = (x - half_w, y - half_h, x + half_w, y + half_h)
+    return Crop(pixels, mask.astype(bool), box)
 
 
 def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
@@ -96,19 +108,21 @@ class PairRing:
     """Up to `size` pairs on the CPU, fp32: the oldest make room for new ones.
 
     `clean`, `damaged`, `masked`: (size, 4, 64, 64) scaled latents; `mask`: (size, 1, 64, 64) in {0,
-    1}.
+    1}; `chips`: (size, 2, 3), where the embedding looks, `ChipFinder.find`.
     """
 
-    _FIELDS = ("clean", "damaged", "masked", "mask")
+    _FIELDS = ("clean", "damaged", "masked", "mask", "chips")
 
     def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
         self._vae = vae
         self._portraits = portraits
-        self._rng = random.Random(seed)
+        self._seed, self._rng = seed, random.Random(seed)
         self._noise = np.random.default_rng(seed)
         side = WORK_PX // FACTOR
         self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
         self.mask = torch.zeros(size, 1, side, side)
+        self.chips = torch.zeros(size, 2, 3)
+        self._finder = ChipFinder()
         self._size = size
         self.made = 0
 
@@ -131,21 +145,23 @@ class PairRing:
         self.made = int(state["made"])
         for name in self._FIELDS:
             getattr(self, name)[: len(self)] = state[name].float()
-        self._rng.seed(self.made)
-        self._noise = np.random.default_rng(self.made)
+        self._rng.seed(self._seed + self.made)
+        self._noise = np.random.default_rng(self._seed + self.made)
 
     @torch.inference_mode()
     def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
         """Cut, damage and encode `count` new pairs; with `damages`, these in turn."""
         rows: list[torch.Tensor] = []
-        masks = []
+        masks, chips = [], []
         for index in range(count):
-            clean, mask = crop(self._rng.choice(self._portraits), self._rng)
+            cut = crop(self._rng.choice(self._portraits), self._rng)
+            clean, mask = cut.rgb, cut.mask
             damage = damages[index % len(damages)] if damages else draw_damage(self._rng)
             damaged = apply_damage(clean, damage, self._noise)
             hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
             rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
             masks.append(torch.from_numpy(mask))
+            chips.append(torch.from_numpy(self._finder.find(clean, cut.box)))
         pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
         latents = self._vae.encode(pixels).latent_dist.mean.cpu() * self._vae.config.scaling_factor
         places = torch.arange(self.made, self.made + count) % self._size
@@ -154,6 +170,7 @@ class PairRing:
             latents[1::3],
             latents[2::3],
         )
+        self.chips[places] = torch.stack(chips)
         self.mask[places] = torch.nn.functional.interpolate(
             torch.stack(masks)[:, None].float(), scale_factor=1 / FACTOR
         )

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from weights.training.qt_resources import read_resources
+
 PHOTO_PX = 1600
 SCENE_PX = 1024
 OBJECT_PX = 256
@@ -67,9 +69,13 @@ SCENES = (
     "plasma-workspace-wallpapers",
     "ukui-wallpapers",
 )
+# GCompris' photographs of these activities are scenes too. CC BY, CC BY-SA, CC0, GPL and public
+# domain, by picture.
+GCOMPRIS = "gcompris-qt-data"
+ACTIVITIES = ("categorization", "explore_farm_animals", "explore_world_animals")
 SCENE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Pictures of real people, which nothing here is trained on, and thumbnails.
-NO_SCENES = ("astronaut", "camera", "lfw", "screenshot", "preview")
+# Pictures of real people, which nothing here is trained on, faces in stone, and thumbnails.
+NO_SCENES = ("astronaut", "camera", "lfw", "monuments/", "preview", "screenshot")
 
 # GPL-2. Of its folders those that show neither people nor dolls.
 STAMPS = "tuxpaint-stamps-default"
@@ -98,7 +104,7 @@ def reduced(file: Path, longest_px: int, mode: str) -> Image.Image:
 
 def fetch_packages(folder: Path) -> None:
     """Download and unpack: `folder/<package>` per package."""
-    packages = sorted({*PHOTOS, *SCENES, STAMPS})
+    packages = sorted({*PHOTOS, *SCENES, GCOMPRIS, STAMPS})
     subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True)
     for package in packages:
         (archive,) = folder.glob(f"{package}_*.deb")
@@ -137,6 +143,16 @@ def scene_files(folder: Path) -> Iterator[Path]:
         path = file.relative_to(folder).as_posix().lower()
         if file.suffix.lower() in SCENE_SUFFIXES and not any(word in path for word in NO_SCENES):
             yield file
+
+
+def unpack_activities(package: Path, out: Path) -> None:
+    """Write the files that GCompris keeps in Qt's resource files."""
+    for activity in ACTIVITIES:
+        rcc = package / "usr/share/gcompris-qt/rcc" / f"{activity}.rcc"
+        for path, content in read_resources(rcc.read_bytes()):
+            file = out / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
 
 
 def write_scenes(folders: list[Path], out: Path) -> None:
@@ -183,7 +199,9 @@ def main() -> None:
         fetch_packages(fetched)
         samples = fetch_samples(fetched)
         write_photos(fetched, samples, options.data)
-        write_scenes([samples, *(fetched / package for package in SCENES)], scenes)
+        activities = fetched / "activities"
+        unpack_activities(fetched / GCOMPRIS, activities)
+        write_scenes([samples, *(fetched / name for name in SCENES), activities], scenes)
         write_objects(fetched / STAMPS / "usr/share/tuxpaint/stamps", objects)
     for folder in (*photos, scenes, objects):
         print(f"{len(list(folder.iterdir()))} pictures in {folder}", flush=True)

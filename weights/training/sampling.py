@@ -9,13 +9,13 @@ import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler
 
 from weights.training.damage import Damage
+from weights.training.network import SCHEDULER_CONFIG
 from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
 from weights.training.vae import FACTOR
 
-STEPS = 2
 STRENGTH = 0.04
-GUIDANCE = 1.1
+GUIDANCE = 1.05
 LEVELS = {
     "heavy": Damage(shrink=6, noise=6, jpeg_quality=45),
     "medium": Damage(shrink=3.5, noise=3, jpeg_quality=75),
@@ -24,17 +24,14 @@ LEVELS = {
 
 
 @torch.inference_mode()
-def restore(
-    model: Any, ring: PairRing, prompts: Any, scheduler: EulerDiscreteScheduler
-) -> torch.Tensor:
-    """Euler from STRENGTH over the ring's damaged latents, with the contract's default guidance and
-    negative prompt.
+def restore(model: Any, ring: PairRing, prompts: Any) -> torch.Tensor:
+    """One Euler step from STRENGTH over the ring's damaged latents, with what the profile lets act
+    of the default guidance, and the default negative prompt: the first pass.
 
     Args:
         model: an `Inpainter`; in training mode afterwards.
         ring: the pairs; all are walked.
         prompts: what tokenizes.
-        scheduler: the model's.
 
     Returns:
         (len(ring), 4, h, w) scaled latents on the model's device.
@@ -49,24 +46,21 @@ def restore(
         )
     )
     context, pooled = context.repeat_interleave(count, 0), pooled.repeat_interleave(count, 0)
-    scheduler.set_timesteps(round(STEPS / STRENGTH))
-    timesteps = scheduler.timesteps[-STEPS:]
-    scheduler.set_begin_index(len(scheduler.timesteps) - STEPS)
+    scheduler = EulerDiscreteScheduler(**{**SCHEDULER_CONFIG, "timestep_spacing": "trailing"})
+    scheduler.set_timesteps(round(1 / STRENGTH))
+    timestep = scheduler.timesteps[-1]
+    scheduler.set_begin_index(len(scheduler.timesteps) - 1)
     noise = torch.randn(ring.damaged[:count].shape, generator=torch.Generator().manual_seed(0))
-    latents: torch.Tensor = scheduler.add_noise(ring.damaged[:count], noise, timesteps[:1]).to(
+    latents: torch.Tensor = scheduler.add_noise(ring.damaged[:count], noise, timestep[None]).to(
         device
     )
     fixed = torch.cat([ring.mask[:count], ring.masked[:count]], dim=1).to(device)
-    for timestep in timesteps:
-        sample = torch.cat([scheduler.scale_model_input(latents, timestep), fixed], dim=1).repeat(
-            2, 1, 1, 1
-        )
-        wanted, unwanted = model(
-            sample, timestep.expand(2 * count).to(device), context, pooled
-        ).chunk(2)
-        latents = scheduler.step(
-            unwanted + GUIDANCE * (wanted - unwanted), timestep, latents
-        ).prev_sample
+    sample = torch.cat([scheduler.scale_model_input(latents, timestep), fixed], dim=1)
+    wanted, unwanted = model(
+        sample.repeat(2, 1, 1, 1), timestep.expand(2 * count).to(device), context, pooled
+    ).chunk(2)
+    predicted = unwanted + GUIDANCE * (wanted - unwanted)
+    latents = scheduler.step(predicted, timestep, latents).prev_sample
     model.train()
     return latents
 
