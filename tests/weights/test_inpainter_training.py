@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler
 
-from weights.training import common, objective
+from weights.training import common
 from weights.training.light_decoder import LightDecoder, learn_decoder
 from weights.training.network import SCHEDULER_CONFIG, Inpainter
 from weights.training.objective import Judge, step_loss
@@ -79,27 +79,27 @@ def test_the_judge_asks_nothing_of_what_is_right_and_more_of_what_is_worse(
     assert errors[0].mean() < errors[1].mean() < errors[2].mean()
 
 
-def test_a_few_steps_bring_the_prediction_nearer_to_the_clean_face(
+def test_going_down_the_judges_error_leads_to_the_clean_face(judge: Judge, ring: PairRing) -> None:
+    got = ring.damaged.clone().requires_grad_()
+    weight = torch.ones_like(ring.mask)
+    optimizer = torch.optim.Adam([got], lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        judge.error(got, ring.clean, ring.chips, weight).backward()
+        optimizer.step()
+    left = (got - ring.clean).square().mean() / (ring.damaged - ring.clean).square().mean()
+    assert left < 0.6
+
+
+def test_the_loss_reaches_every_weight_that_the_pictures_pass(
     judge: Judge, ring: PairRing, model: Inpainter
 ) -> None:
-    torch.manual_seed(1)
-    prompts, optimizer = Prompts(0), MuonWithAdamW(model, hidden=model.unet)
-    average = common.Average(model)
     signal = EulerDiscreteScheduler(**SCHEDULER_CONFIG).alphas_cumprod
-
-    def error() -> float:
-        steps = torch.full((16,), objective.FULL_STEP)
-        sample = torch.cat([ring.damaged, ring.mask, ring.masked], dim=1)
-        with torch.inference_mode():
-            context = model.embed(*prompts.tokenize(["a portrait, high quality"] * 16))
-            got = model(sample, steps, *context)
-        return float((got - ring.clean).square().mean())
-
-    before = error()
-    for _ in range(15):
-        loss = step_loss(model, judge, ring, prompts, signal, batch=4)
-        common.take_step(loss, model, optimizer, average, rate=1e-3, clip=1.0)
-    assert error() < 0.95 * before
+    loss = step_loss(model, judge, ring, Prompts(0), signal, batch=4)
+    loss.backward()
+    gradients = [weight.grad for weight in model.unet.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    assert model.unet.conv_out.weight.grad.abs().sum() > 0
 
 
 def test_every_trained_weight_moves_and_the_state_survives(model: Inpainter) -> None:
