@@ -7,14 +7,13 @@ same crop it agrees with dlib to 1e-3 and less.
 """
 
 import math
-from importlib.util import find_spec
-from pathlib import Path
 
-import dlib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+
+from weights.dlib_models import LandmarkFinder, embedding_file
 
 CHIP_PX = 150
 # Channels and count of the residual blocks of each level, the image's end first.
@@ -32,14 +31,6 @@ TEMPLATE = np.array(
     ]
 )
 MARGIN = 0.25
-
-
-def _models() -> Path:
-    # The package is not imported: it asks for setuptools.
-    spec = find_spec("face_recognition_models")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("face_recognition_models")
-    return Path(spec.origin).parent / "models"
 
 
 class _Tensors:
@@ -112,8 +103,7 @@ class FaceEmbedding(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        file = _models() / "dlib_face_recognition_resnet_model_v1.dat"
-        tensors = _Tensors(file.read_bytes())
+        tensors = _Tensors(embedding_file().read_bytes())
         self.entry = _Convolution(tensors, 3, LEVELS[0][0], 7, 2)
         blocks, inputs = [], LEVELS[0][0]
         for index, (channels, count) in enumerate(LEVELS):
@@ -138,9 +128,7 @@ class ChipFinder:
     """Finds the square that dlib's embedding looks at."""
 
     def __init__(self) -> None:
-        self._landmarks = dlib.shape_predictor(
-            str(_models() / "shape_predictor_5_face_landmarks.dat")
-        )
+        self._landmarks = LandmarkFinder()
 
     def find(
         self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float]
@@ -148,10 +136,7 @@ class ChipFinder:
         """The matrix (2, 3) from pixels of the chip to pixels of `rgb`, (H, W, 3), with an upright
         face in `box`.
         """
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2 + 0.02 * (box[3] - box[1])
-        half = 0.47 * (box[3] - box[1])
-        square = dlib.rectangle(*(round(v) for v in (x - half, y - half, x + half, y + half)))
-        found = self._landmarks(rgb, square)
+        found = self._landmarks.find(rgb, box)
         points = np.array([[found.part(i).x, found.part(i).y] for i in range(5)], np.float64)
         chip = (MARGIN + TEMPLATE) / (2 * MARGIN + 1) * CHIP_PX
         return _similarity(chip, points)
