@@ -75,8 +75,8 @@ class InpainterConfig:
     none at the end.
     `guidance`: the share of the request's guidance beyond 1 that acts, for models that want less
     of it than SDXL.
-    `residual`: the share of what the VAE's round trip loses of a crop that is given back, so that
-    what the walk changed is painted and not the trip; for small VAEs.
+    `residual`: whether what the VAE's round trip loses of a crop is given back where the walk
+    changes little, so that what the walk changed is painted and not the trip; for small VAEs.
     """
 
     folder: str
@@ -84,7 +84,7 @@ class InpainterConfig:
     step_rule: StepRule
     batch_sizes: tuple[int, ...]
     guidance: float = 1.0
-    residual: float = 0.0
+    residual: bool = False
     checkpoint: str | None = None
     vae: str | None = None
     loras: tuple[LoraConfig, ...] = ()

@@ -97,7 +97,7 @@ def _pass_calls(
     pictures = job.faces * (2 if unet.config.in_channels == 9 else 1)
     for name, total, shape in (
         ("VAE encoder", pictures, (3, work_px, work_px)),
-        ("VAE decoder", job.faces * (2 if profile.inpainter.residual > 0 else 1), (4, side, side)),
+        ("VAE decoder", job.faces * (2 if profile.inpainter.residual else 1), (4, side, side)),
     ):
         calls += [
             _call(name, (size, *shape), dtype, count) for size, count in _batches(total, VAE_BATCH)

@@ -18,6 +18,7 @@ from pipeline.models.batching import DenoiseLoop, UNetRows
 from pipeline.models.fitting import FittingBatches
 from pipeline.models.memory import MemoryMode, NetworkMemory, choose_mode
 from pipeline.models.networks import SdxlNetworks, lay_out, precision_of, read_networks
+from pipeline.models.round_trip import give_back
 from pipeline.models.schedule import make_schedule
 from pipeline.models.text import TextEncoders
 from pipeline.models.walk import Canvas, DenoiseWalk
@@ -76,19 +77,19 @@ class SdxlInpainter:
         walks = [self._start(job, canvas) for job, canvas in zip(jobs, canvases, strict=True)]
         self._loop.run(walks, on_step, should_stop)
         decoded = self._decode([walk.latents for walk in walks])
-        if self._config.residual > 0:
-            lost = self._losses(jobs, canvases)
-            decoded = [picture + loss for picture, loss in zip(decoded, lost, strict=True)]
+        if self._config.residual:
+            coded = self._round_trips(canvases)
+            decoded = [
+                give_back(picture, trip, _to_tensor(job.image.pixels), _mask(job)[0, 0])
+                for job, picture, trip in zip(jobs, decoded, coded, strict=True)
+            ]
         return [_to_image(picture[0]) for picture in decoded]
 
-    def _losses(self, jobs: Sequence[InpaintJob], canvases: Sequence[Canvas]) -> list[torch.Tensor]:
-        """What the VAE's round trip loses of each crop, as far as it is given back."""
+    def _round_trips(self, canvases: Sequence[Canvas]) -> list[torch.Tensor]:
+        """Each crop, encoded and decoded."""
         distinct = {id(canvas.latents): canvas.latents for canvas in canvases}
-        held = dict(zip(distinct, self._decode(list(distinct.values())), strict=True))
-        return [
-            self._config.residual * (_to_tensor(job.image.pixels) - held[id(canvas.latents)])
-            for job, canvas in zip(jobs, canvases, strict=True)
-        ]
+        coded = dict(zip(distinct, self._decode(list(distinct.values())), strict=True))
+        return [coded[id(canvas.latents)] for canvas in canvases]
 
     def _start(self, job: InpaintJob, canvas: Canvas) -> DenoiseWalk:
         rule = self._config.step_rule
@@ -114,7 +115,7 @@ class SdxlInpainter:
         keys = [(id(job.image), id(job.mask)) for job in jobs]
         distinct = dict(zip(keys, jobs, strict=True))
         pixels = [_to_tensor(job.image.pixels) for job in distinct.values()]
-        masks = [torch.from_numpy(job.mask.pixels)[None, None] for job in distinct.values()]
+        masks = [_mask(job) for job in distinct.values()]
         latents = self._encode(pixels)
         hidden: list[torch.Tensor | None] = [None] * len(distinct)
         if self._sees_mask:
@@ -184,6 +185,11 @@ class SdxlInpainter:
     def _decode_part(self, latents: torch.Tensor) -> torch.Tensor:
         pictures: torch.Tensor = self._vae.decode(latents.to(self._vae.dtype)).sample
         return pictures
+
+
+def _mask(job: InpaintJob) -> torch.Tensor:
+    """(1, 1, S, S)."""
+    return torch.from_numpy(job.mask.pixels)[None, None]
 
 
 def _factor(vae: AutoencoderKL) -> int:

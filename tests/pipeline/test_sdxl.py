@@ -132,7 +132,7 @@ def test_a_hard_mask_gives_what_diffusers_pipeline_gives(
 
 
 def test_what_the_vae_loses_is_given_back(tiny, four_channels, scheduler_config):
-    config = replace(CONFIG, residual=1.0)
+    config = replace(CONFIG, residual=True)
     # A UNet that does not see the mask is held to it, so that an empty mask keeps every latent.
     ours = SdxlInpainter(four_channels, tiny._vae, tiny._text, scheduler_config, config)
     nothing = job(mask=SoftMask(np.zeros((SIDE, SIDE), np.float32)))

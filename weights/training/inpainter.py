@@ -26,14 +26,14 @@ from weights.training.pairs import PairRing, load_portraits
 from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 
-BATCH = 12
+BATCH = 16
 PEAK_RATE = 1e-3
 RING = 4000
 FIRST_PAIRS = 400
 # Pairs that the light decoder learns from.
 DECODED = 150
 # Steps a pair that is made, on average.
-STEPS_A_PAIR = 2
+STEPS_A_PAIR = 4
 
 
 def export(model: Inpainter) -> None:
