@@ -26,7 +26,7 @@ from weights.training.pairs import PairRing, load_portraits
 from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 
-BATCH = 16
+BATCH = 12
 PEAK_RATE = 1e-3
 RING = 4000
 FIRST_PAIRS = 400
