@@ -109,11 +109,15 @@ class Walk:
 @pytest.fixture
 def walk(detailer: FaceDetailer) -> Callable[..., Walk]:
     def run(name: str, tone: float, paint: Callable[[Pixels], Pixels]) -> Walk:
-        profile = replace(
-            detailer.profile,
-            outline=replace(detailer.profile.outline, tone=tone),
-            detail=replace(detailer.profile.detail, tone=tone),
-        )
+        profile = detailer.profile
+        if tone == 0:
+            # As the profile sdxl has it, with its masks.
+            profile = replace(
+                profile,
+                outline=replace(profile.outline, tone=0, grow=0.15, feather=0.15),
+                detail=replace(profile.detail, tone=0, grow=0.05, feather=0.10),
+            )
+        assert profile.outline.tone == tone
         painting = rebuilt(detailer, Repainter(paint), profile)
         its, passes = SCENES[name](), []
         request = DetailRequest(its.picture, "a face", 0.4, alpha=its.alpha)

@@ -77,7 +77,7 @@ class Judge:
         apart: torch.Tensor = self._embedding(cut_chips(seen[persons], chips[persons])) - person
         loss: torch.Tensor = LATENT_WEIGHT * (weight * (got - wanted).square()).mean()
         loss = loss + PIXEL_WEIGHT * (weight * errors).mean()
-        distance = (apart.square().sum(dim=1) + SAME_PERSON**2).sqrt()
+        distance = (apart.square().sum(dim=1) + SAME_PERSON**2).sqrt() - SAME_PERSON
         return loss + IDENTITY_WEIGHT * distance.mean()
 
 
