@@ -19,8 +19,8 @@ def give_back(
         painted: the decoded result, (1, 3, S, S), in about [−1, 1].
         coded: the original, encoded and decoded, likewise.
         original: the crop, likewise.
-        mask: how much of it was repainted, (S, S) in [0, 1]; where that is nothing, all is given
-            back.
+        mask: how much of it was repainted, (1, 1, S, S) in [0, 1]; where that is nothing, all is
+            given back.
     """
     change = (mask * (painted - coded).square()).mean() / mask.mean().clamp(min=1e-6)
     return painted + (original - coded) / (1 + change / DAMAGED**2)

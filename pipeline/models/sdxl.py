@@ -80,7 +80,7 @@ class SdxlInpainter:
         if self._config.residual:
             coded = self._round_trips(canvases)
             decoded = [
-                give_back(picture, trip, _to_tensor(job.image.pixels), _mask(job)[0, 0])
+                give_back(picture, trip, _to_tensor(job.image.pixels), _mask(job))
                 for job, picture, trip in zip(jobs, decoded, coded, strict=True)
             ]
         return [_to_image(picture[0]) for picture in decoded]

@@ -1,7 +1,8 @@
 """What the walk leaves of a picture, wherever a face lies in it, whatever the model paints.
 
-The crops and masks are the embedded profile's; the paint is made up, so that what is right is
-known. Both ways to match colours are walked: to the ring around the mask, and by coarse tone.
+The crops are the embedded profile's; the paint is made up, so that what is right is known. Both
+ways to match colours are walked, each with the masks of the profile that has it: to the ring around
+the mask, as `sdxl` does, and by coarse tone, as `tiny` does.
 """
 
 import io
@@ -29,12 +30,14 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.registration import phase_cross_correlation
 
 from pipeline.compositing import cut, paste
+from pipeline.config import PassConfig, read_profile
 from pipeline.detailer import FaceDetailer
 from pipeline.geometry import crop_matrix, turned
 from pipeline.images import decode, encode
 from pipeline.run import PassDone
 from pipeline.types import DetailRequest, FaceBox, Image
 
+SDXL = Path(__file__).parents[2] / "weights" / "sdxl"
 EXAMPLE = PIL.Image.open(Path(__file__).parents[2] / "examples" / "astronaut.png")
 # The face and what is around it, of even sides.
 PORTRAIT = EXAMPLE.convert("RGB").crop((80, 0, 380, 300))
@@ -106,18 +109,22 @@ class Walk:
     passes: list[PassDone]
 
 
+def masked_like(config: PassConfig, other: PassConfig) -> PassConfig:
+    return replace(config, tone=other.tone, grow=other.grow, feather=other.feather)
+
+
 @pytest.fixture
 def walk(detailer: FaceDetailer) -> Callable[..., Walk]:
     def run(name: str, tone: float, paint: Callable[[Pixels], Pixels]) -> Walk:
         profile = detailer.profile
         if tone == 0:
-            # As the profile sdxl has it, with its masks.
+            masks = read_profile(SDXL)
             profile = replace(
                 profile,
-                outline=replace(profile.outline, tone=0, grow=0.15, feather=0.15),
-                detail=replace(profile.detail, tone=0, grow=0.05, feather=0.10),
+                outline=masked_like(profile.outline, masks.outline),
+                detail=masked_like(profile.detail, masks.detail),
             )
-        assert profile.outline.tone == tone
+        assert (profile.outline.tone, profile.detail.tone) == (tone, tone)
         painting = rebuilt(detailer, Repainter(paint), profile)
         its, passes = SCENES[name](), []
         request = DetailRequest(its.picture, "a face", 0.4, alpha=its.alpha)
