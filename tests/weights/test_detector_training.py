@@ -37,7 +37,7 @@ def greenness(rgb: Pixels) -> np.ndarray:
 @pytest.mark.parametrize("side_px", [128, 320])
 def test_every_box_holds_a_face(side_px: int) -> None:
     composer = Composer([bright_portrait()], Negatives([GREY], [], seed=1), seed=1)
-    composer.damage = lambda rgb: rgb  # type: ignore[method-assign]
+    composer.damage = lambda rgb, _most_shrink=8.0: rgb  # type: ignore[method-assign]
     found = 0
     for _ in range(40):
         rgb, boxes = composer.draw(side_px)

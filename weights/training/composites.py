@@ -6,8 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from weights.training.damage import Damage, apply_damage
 from weights.training.labelled import PORTRAIT_PX, Pixels, Points, Portrait, boxes_of
 from weights.training.negatives import Negatives
+
+# By how much a picture is shrunk before it is enlarged again, at most: its smallest face keeps
+# `KEPT_FACE_PX`, if it had them.
+MOST_SHRINK = 8.0
+KEPT_FACE_PX = 12.0
 
 
 class Composer:
@@ -33,7 +39,10 @@ class Composer:
         if self.rng.random() < 0.5:
             rgb = np.ascontiguousarray(rgb[:, ::-1])
             faces = [points * (-1, 1) + (side_px, 0) for points in faces]
-        return self.damage(rgb), boxes_of(faces, side_px, side_px)
+        boxes = boxes_of(faces, side_px, side_px)
+        smallest_px = min((max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes), default=side_px)
+        most = min(MOST_SHRINK, max(2.0, smallest_px / KEPT_FACE_PX))
+        return self.damage(rgb, most), boxes
 
     def without_face(self, side_px: int) -> Pixels:
         """A scene, a person whose face is gone, or clothes and hands."""
@@ -178,16 +187,19 @@ class Composer:
                 faces += [self._moved(points, matrix) for points in portrait.faces]
         return canvas, faces
 
-    def damage(self, rgb: Pixels) -> Pixels:
-        """Light, colour, softness, noise and JPEG as bad cameras and services leave them."""
+    def damage(self, rgb: Pixels, most_shrink: float = MOST_SHRINK) -> Pixels:
+        """Light, colour, softness, noise and JPEG as bad cameras and services leave them; shrunk by
+        up to `most_shrink`.
+        """
         rng = self.rng
-        side = rgb.shape[0]
         out: cv2.typing.MatLike = rgb
-        if rng.random() < 0.35:
-            small = int(side / rng.uniform(1.3, 4))
-            out = cv2.resize(
-                cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA), (side, side)
+        if rng.random() < 0.45:
+            shrunk = Damage(
+                shrink=1.3 * (most_shrink / 1.3) ** rng.random(),
+                noise=rng.uniform(1, 10) if rng.random() < 0.5 else 0.0,
+                jpeg_quality=rng.randint(30, 90) if rng.random() < 0.5 else 0,
             )
+            out = apply_damage(rgb, shrunk, self.noise)
         if rng.random() < 0.2:
             out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 2.0))
         values = out.astype(np.float32)

@@ -49,7 +49,7 @@ PEAK_RATE = 4e-4
 GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
 # Every so many steps, pictures without a face are looked through for what the network takes for
 # one; that is trained on.
-MINED_EVERY = 4
+MINED_EVERY = 3
 MINED_PX = 512
 MISTAKE_THRESHOLD = 0.05
 
@@ -106,7 +106,8 @@ def to_targets(examples: list[Example]) -> dict[str, torch.Tensor]:
 
 def mine(model: DetectionModel, negatives: Negatives, device: torch.device) -> None:
     """Remember what the network takes for a face in four pictures without one, in any turn."""
-    pictures = [negatives.turned(negatives.strewn(MINED_PX)) for _ in range(4)]
+    kinds = (negatives.strewn, negatives.scene, negatives.strewn, negatives.scene)
+    pictures = [negatives.turned(draw(MINED_PX)) for draw in kinds]
     for picture, rows in zip(
         pictures, predict(model, pictures, device, MISTAKE_THRESHOLD), strict=True
     ):
