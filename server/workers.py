@@ -3,8 +3,6 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from server.devices import plan_workers
 from server.errors import Busy, NoWorker, ServerError, Starting, TimedOut, WorkFailed
@@ -21,56 +19,13 @@ from server.link import (
 )
 from server.profiles import WeightsMissing, check_weights, profile_path
 from server.settings import Settings
+from server.slots import OnProgress, Slot, Ticket
 from server.types import EngineState, Job, Outcome
 
 log = logging.getLogger(__name__)
 
-OnProgress = Callable[[int, int], None]
-
 _ATTEMPTS = 2
 _FAILED_LOADS_BEFORE_DEAD = 3
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """An accepted job. `answer`: what its sender waits for. `attempts`: how many workers had it."""
-
-    job: Job
-    answer: asyncio.Future[Outcome | ServerError]
-    on_progress: OnProgress | None
-    attempts: int = 0
-
-    def settle(self, answer: Outcome | ServerError) -> None:
-        """Answer, unless that has happened or nobody waits any more."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """A device's place.
-
-    `process`: the worker that can serve now, or None. `running`: its jobs by their id.
-    `loaded`, `served`: whether the present life got ready, and whether it answered a job;
-    `failed_loads`, `idle_lives`: how many lives in a row did not.
-    """
-
-    device: str
-    process: WorkerProcess | None = None
-    running: dict[str, _Ticket] = field(default_factory=dict)
-    loaded: bool = False
-    served: bool = False
-    failed_loads: int = 0
-    idle_lives: int = 0
-
-    @property
-    def pause_s(self) -> float:
-        """How long to wait before the next life: none after one that has served, then doubling."""
-        if self.idle_lives == 0:
-            return 0.0
-        return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self.idle_lives - 1, 10))
 
 
 class WorkerPool:
@@ -82,8 +37,8 @@ class WorkerPool:
     def __init__(self, settings: Settings, load: str = "pipeline.loading:load") -> None:
         self._settings = settings
         self._load = load
-        self._slots: list[_Slot] = []
-        self._queue: deque[_Ticket] = deque()
+        self._slots: list[Slot] = []
+        self._queue: deque[Ticket] = deque()
         self._main: asyncio.Task[None] | None = None
         self._was_ready = False
         self._stopping = False
@@ -128,7 +83,7 @@ class WorkerPool:
             WorkFailed: the work raised, or its worker died twice over it.
         """
         self._admit()
-        ticket = _Ticket(job, asyncio.get_running_loop().create_future(), on_progress)
+        ticket = Ticket(job, asyncio.get_running_loop().create_future(), on_progress)
         self._queue.append(ticket)
         self._dispatch()
         try:
@@ -151,7 +106,7 @@ class WorkerPool:
         if len(self._queue) >= self._settings.queue_size and self._freest() is None:
             raise Busy
 
-    def _freest(self) -> _Slot | None:
+    def _freest(self) -> Slot | None:
         """The slot that can take a job and has the fewest."""
         free = [
             slot
@@ -170,7 +125,7 @@ class WorkerPool:
             slot.running[ticket.job.id] = ticket
             slot.process.send(ticket.job)
 
-    def _release(self, ticket: _Ticket) -> None:
+    def _release(self, ticket: Ticket) -> None:
         """Its sender has gone. If it still waits or runs, it must not."""
         if ticket in self._queue:
             self._queue.remove(ticket)
@@ -181,7 +136,7 @@ class WorkerPool:
                 loop = asyncio.get_running_loop()
                 loop.call_later(patience_s, self._kill_if_stuck, slot, slot.process, ticket.job.id)
 
-    def _kill_if_stuck(self, slot: _Slot, process: WorkerProcess, job_id: str) -> None:
+    def _kill_if_stuck(self, slot: Slot, process: WorkerProcess, job_id: str) -> None:
         """A job that does not stop would hold its place for ever."""
         if slot.process is process and job_id in slot.running:
             log.error("Job %s on %s does not stop: its worker is killed.", job_id, slot.device)
@@ -192,7 +147,7 @@ class WorkerPool:
         settings = self._settings
         try:
             plan = await asyncio.to_thread(plan_workers, settings.devices, settings.profile)
-            self._slots = [_Slot(device) for device in plan.devices]
+            self._slots = [Slot(device) for device in plan.devices]
             log.info("Profile %s on %s.", plan.profile, ", ".join(plan.devices))
             check_weights(plan.profile, settings.data_dir)
             async with asyncio.TaskGroup() as group:
@@ -219,7 +174,7 @@ class WorkerPool:
             log_level=logging.getLogger().getEffectiveLevel(),
         )
 
-    async def _keep_alive(self, slot: _Slot, setup: Setup, threads: int) -> None:
+    async def _keep_alive(self, slot: Slot, setup: Setup, threads: int) -> None:
         while not self._stopping:
             slot.loaded = slot.served = False
             try:
@@ -232,7 +187,7 @@ class WorkerPool:
                 self._refuse_waiting()
             await asyncio.sleep(slot.pause_s)
 
-    async def _live(self, slot: _Slot, setup: Setup, threads: int) -> None:
+    async def _live(self, slot: Slot, setup: Setup, threads: int) -> None:
         """One worker's life, from its start to its end."""
         async with worker_process(setup, threads) as process:
             log.info("Worker %d starts on %s.", process.pid, slot.device)
@@ -244,7 +199,7 @@ class WorkerPool:
                 self._take_back(slot)
         log.error("Worker %d on %s has ended: %s.", process.pid, slot.device, process.ending)
 
-    def _hear(self, slot: _Slot, process: WorkerProcess, message: FromWorker) -> None:
+    def _hear(self, slot: Slot, process: WorkerProcess, message: FromWorker) -> None:
         match message:
             case Ready(seconds):
                 log.info(
@@ -270,7 +225,7 @@ class WorkerPool:
                     logger.handle(record)
         self._dispatch()
 
-    def _take_back(self, slot: _Slot) -> None:
+    def _take_back(self, slot: Slot) -> None:
         """The worker is gone: its jobs go to the queue's head once, and fail the second time."""
         tickets = list(slot.running.values())
         slot.running.clear()

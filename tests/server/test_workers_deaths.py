@@ -12,7 +12,7 @@ import pytest
 import worker_loads
 from workers_support import alive, begun, job, loader, serving, settings, stopped, until, worker_pid
 
-from server import workers
+from server import slots
 from server.errors import NoWorker, WorkFailed
 from server.types import EngineState, Outcome
 from server.workers import WorkerPool
@@ -27,7 +27,7 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(slots, "_FIRST_PAUSE_S", 0.01)
 
 
 def lives(starts: Path) -> list[list[str]]:
@@ -134,9 +134,9 @@ def test_where_loading_keeps_failing_nobody_waits_and_repaired_weights_bring_it_
 
 
 def test_pauses_double_up_to_a_minute_and_a_worker_that_has_served_is_replaced_at_once() -> None:
-    pauses = [workers._Slot("cpu", idle_lives=n).pause_s for n in range(5)]
+    pauses = [slots.Slot("cpu", idle_lives=n).pause_s for n in range(5)]
     assert pauses == [0, 0.5, 1, 2, 4]
-    assert workers._Slot("cpu", idle_lives=10**6).pause_s == 60
+    assert slots.Slot("cpu", idle_lives=10**6).pause_s == 60
 
 
 def test_a_worker_is_told_its_device_and_profile(starts: Path) -> None:
