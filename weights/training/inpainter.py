@@ -12,28 +12,36 @@ noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusio
 2301.11093).
 """
 
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler
 
 from weights.training import common, workers
-from weights.training.light_decoder import load_decoder
+from weights.training.light_decoder import Imitator
 from weights.training.network import SCHEDULER_CONFIG, Inpainter
-from weights.training.objective import Judge, step_loss
+from weights.training.objective import WINDOW, Eye, step_loss
 from weights.training.optimizer import MuonWithAdamW
 from weights.training.pairs import PairRing, load_portraits
 from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
+from weights.training.vae import decode
 
-BATCH = 12
+BATCH = 16
 PEAK_RATE = 1e-3
 RING = 4000
 FIRST_PAIRS = 400
-# Pairs that the light decoder learns from.
-DECODED = 150
+# Steps of the light decoder before the first of the inpainter, and faces a step that it sees.
+FIRST_IMITATIONS = 400
+IMITATED = 2
 # Steps a pair that is made, on average.
 STEPS_A_PAIR = 4
+# For the last share of the time the loss looks through the VAE itself, at parts of this many
+# latents a side: a step takes twice as long then.
+VAE_SHARE = 0.25
+VAE_SIDE, VAE_BORDER = 32, 3
 
 
 def export(model: Inpainter) -> None:
@@ -47,6 +55,19 @@ def export(model: Inpainter) -> None:
         part.half().save_pretrained(common.TINY_DIR / name, safe_serialization=True)
         part.float()
     EulerDiscreteScheduler(**SCHEDULER_CONFIG).save_pretrained(common.TINY_DIR / "scheduler")
+
+
+def start_imitator(
+    vae: AutoencoderKL, ring: PairRing, file: Path, steps: int = FIRST_IMITATIONS
+) -> Imitator:
+    """The light decoder with its teacher: from `file`, or after its first `steps`."""
+    imitator = Imitator(vae, file)
+    for _ in range(0 if imitator.resumed else steps):
+        rows = torch.randint(0, len(ring), (IMITATED,))
+        clean, damaged = ring.clean[rows], ring.damaged[rows]
+        between = damaged + torch.rand(IMITATED, 1, 1, 1) * (clean - damaged)
+        imitator.learn(torch.stack([clean, damaged, between], dim=1).to(vae.device))
+    return imitator
 
 
 def main() -> None:
@@ -75,28 +96,32 @@ def main() -> None:
     torch.manual_seed(seed + int(resumed))
     prompts = Prompts(seed + int(resumed))
     signal = EulerDiscreteScheduler(**SCHEDULER_CONFIG).alphas_cumprod
-    kept = options.work_dir / "pairs.pt"
-    ring.load(kept)
+    ring.load(options.work_dir / "pairs.pt")
     while len(ring) < FIRST_PAIRS:
         ring.make(8)
-    seen = torch.cat([ring.clean[:DECODED], ring.damaged[:DECODED]])
-    judge = Judge(load_decoder(options.work_dir / "decoder.pt", vae, seen))
+    imitator = start_imitator(vae, ring, options.work_dir / "decoder.pt")
+    light = Eye(imitator.decoder, side=WINDOW)
+    exact = Eye(partial(decode, vae), VAE_SIDE, VAE_BORDER)
 
     def report(losses: list[float]) -> None:
         mean = sum(losses) / max(1, len(losses))
         figures = measure(restore(averaged, held_out, prompts), vae, held_out, options.work_dir)
         print(f"{budget.elapsed_s() / 60:5.1f} min  loss {mean:.4f}  {figures}", flush=True)
         checkpoint.save(model, optimizer, budget)
-        ring.save(kept)
+        ring.save(options.work_dir / "pairs.pt")
+        imitator.save()
         export(averaged)
 
     next_report_s, losses = budget.elapsed_s() + 60, []
     for step in budget.steps():
         if step % (4 * STEPS_A_PAIR) == 0:
             ring.make(4)
-        loss = step_loss(model, judge, ring, prompts, signal, BATCH)
+        eye = light if budget.share() < 1 - VAE_SHARE else exact
+        loss, latents = step_loss(model, eye, ring, prompts, signal, BATCH)
         rate = budget.learning_rate(PEAK_RATE)
         common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)
+        if eye is light:
+            imitator.learn(latents[:IMITATED])
         losses.append(loss.item())
         if worker == 0 and budget.elapsed_s() > next_report_s:
             report(losses)

@@ -1,5 +1,9 @@
-"""A decoder that does what the VAE's does, nearly, at a twentieth of its cost: what the
-inpainter's loss looks through.
+"""A decoder that does what the VAE's does, nearly, at a tenth of its cost: what the inpainter's
+loss looks through most of the time.
+
+It learns on while the inpainter does, from what this one makes of damaged faces: one that had only
+seen clean and damaged faces explained 61 % of what the VAE shows of the inpainter's changes, since
+the inpainter had learned to please it; one that saw the output too, 76 %.
 """
 
 from itertools import pairwise
@@ -9,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
-from weights.training.vae import FACTOR
+from weights.training.vae import FACTOR, decode
 
 WIDTH = 64
-BATCH = 8
-CROP = 24
-STEPS = 1500
-PEAK_RATE = 2e-3
+# Latents a side that are compared at a step, and at their edges not.
+SIDE, BORDER = 24, 2
+RATE = 1e-3
 
 
 class LightDecoder(torch.nn.Module):
@@ -38,41 +41,47 @@ class LightDecoder(torch.nn.Module):
         return F.pixel_shuffle(self.layers[-1](F.silu(x)), FACTOR)
 
 
-@torch.no_grad()
-def _decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    scale = vae.config.scaling_factor
-    return torch.cat([vae.decode(part.to(vae.device) / scale).sample for part in latents.split(8)])
+class Imitator:
+    """Teaches a `LightDecoder`, kept in `file`, what `vae` makes of latents."""
 
+    def __init__(self, vae: AutoencoderKL, file: Path) -> None:
+        self._vae, self.file = vae, file
+        self.decoder: LightDecoder = LightDecoder().to(  # type: ignore[call-overload]
+            vae.device, memory_format=torch.channels_last
+        )
+        self._optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=RATE, weight_decay=0.0)
+        self.resumed = file.exists()
+        if self.resumed:
+            state = torch.load(file, map_location=vae.device, weights_only=True)
+            self.decoder.load_state_dict(state["decoder"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        self.decoder.requires_grad_(False)
 
-def learn_decoder(vae: AutoencoderKL, latents: torch.Tensor, steps: int = STEPS) -> LightDecoder:
-    """Imitate `vae` on scaled latents (N, 4, h, w) like those to be decoded; some minutes on one
-    core.
-    """
-    decoder: LightDecoder = LightDecoder().to(vae.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    latents, pixels = latents.to(vae.device), _decode(vae, latents)
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=PEAK_RATE, weight_decay=0.0)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        rows = torch.randint(0, len(latents), (BATCH,))
-        y, x = torch.randint(0, latents.shape[-1] - CROP + 1, (2,)).tolist()
-        part = latents[rows, :, y : y + CROP, x : x + CROP]
-        top, left, side = FACTOR * y, FACTOR * x, FACTOR * CROP
-        wanted = pixels[rows, :, top : top + side, left : left + side]
-        # The cut's border decodes otherwise than the middle of a picture does.
-        inner = (..., slice(2 * FACTOR, -2 * FACTOR), slice(2 * FACTOR, -2 * FACTOR))
-        loss = (decoder(part)[inner] - wanted[inner]).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        rates.step()
-    return decoder
+    def save(self) -> None:
+        """Keep what was learned."""
+        state = {
+            "decoder": self.decoder.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        beside = self.file.with_suffix(".part")
+        torch.save(state, beside)
+        beside.replace(self.file)
 
+    def learn(self, latents: torch.Tensor) -> None:
+        """One step. `latents`: (N, 3, 4, h, w), scaled, of N faces: clean, damaged and restored.
 
-def load_decoder(file: Path, vae: AutoencoderKL, latents: torch.Tensor) -> LightDecoder:
-    """`learn_decoder`'s, frozen, from `file` once it was learned."""
-    if not file.exists():
-        torch.save(learn_decoder(vae, latents).state_dict(), file)
-    decoder: LightDecoder = LightDecoder().to(vae.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decoder.load_state_dict(torch.load(file, weights_only=True))
-    decoder.requires_grad_(False)
-    return decoder
+        The error is that of the pixels and of their differences from the damaged ones', which are
+        what the inpainter's loss is about.
+        """
+        y, x = torch.randint(0, latents.shape[-1] - SIDE + 1, (2,)).tolist()
+        part = latents[..., y : y + SIDE, x : x + SIDE].detach().flatten(0, 1)
+        inner = slice(FACTOR * BORDER, FACTOR * (SIDE - BORDER))
+        with torch.no_grad():
+            wanted = decode(self._vae, part)
+        self.decoder.requires_grad_(True)
+        wrong = (self.decoder(part) - wanted)[..., inner, inner].unflatten(0, (-1, 3))
+        changes = wrong[:, [0, 2]] - wrong[:, [1]]
+        self._optimizer.zero_grad()
+        (wrong.square().mean() + changes.square().mean()).backward()
+        self._optimizer.step()
+        self.decoder.requires_grad_(False)

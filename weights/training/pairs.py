@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from weights.training import common
 from weights.training.damage import Damage, apply_damage, draw_damage
-from weights.training.identity import ChipFinder
 from weights.training.vae import FACTOR
 
 WORK_PX = 256
@@ -52,13 +51,10 @@ def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portra
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """`rgb`: (WORK_PX, WORK_PX, 3); `mask`: (WORK_PX, WORK_PX), what to repaint; `box` of the face,
-    in pixels of the crop.
-    """
+    """`rgb`: (WORK_PX, WORK_PX, 3); `mask`: (WORK_PX, WORK_PX), what to repaint."""
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.bool_]
-    box: tuple[float, float, float, float]
 
 
 def crop(portrait: Portrait, rng: random.Random) -> Crop:
@@ -87,9 +83,7 @@ def crop(portrait: Portrait, rng: random.Random) -> Crop:
     mask = np.zeros((WORK_PX, WORK_PX), np.uint8)
     pixels = _relight(pixels, rng)
     cv2.ellipse(mask, (tuple(middle), (2 * axes[0], 2 * axes[1]), -angle * mirror), 1, -1)
-    (x, y), half_w, half_h = middle.tolist(), (x1 - x0) / 2 * scale, (y1 - y0) / 2 * scale
-    box = (x - half_w, y - half_h, x + half_w, y + half_h)
-    return Crop(pixels, mask.astype(bool), box)
+    return Crop(pixels, mask.astype(bool))
 
 
 def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
@@ -108,10 +102,10 @@ class PairRing:
     """Up to `size` pairs on the CPU, fp32: the oldest make room for new ones.
 
     `clean`, `damaged`, `masked`: (size, 4, 64, 64) scaled latents; `mask`: (size, 1, 64, 64) in {0,
-    1}; `chips`: (size, 2, 3), where the embedding looks, `ChipFinder.find`.
+    1}.
     """
 
-    _FIELDS = ("clean", "damaged", "masked", "mask", "chips")
+    _FIELDS = ("clean", "damaged", "masked", "mask")
 
     def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
         self._vae = vae
@@ -121,8 +115,6 @@ class PairRing:
         side = WORK_PX // FACTOR
         self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
         self.mask = torch.zeros(size, 1, side, side)
-        self.chips = torch.zeros(size, 2, 3)
-        self._finder = ChipFinder()
         self._size = size
         self.made = 0
 
@@ -152,7 +144,7 @@ class PairRing:
     def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
         """Cut, damage and encode `count` new pairs; with `damages`, these in turn."""
         rows: list[torch.Tensor] = []
-        masks, chips = [], []
+        masks = []
         for index in range(count):
             cut = crop(self._rng.choice(self._portraits), self._rng)
             clean, mask = cut.rgb, cut.mask
@@ -161,7 +153,6 @@ class PairRing:
             hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
             rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
             masks.append(torch.from_numpy(mask))
-            chips.append(torch.from_numpy(self._finder.find(clean, cut.box)))
         pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
         latents = self._vae.encode(pixels).latent_dist.mean.cpu() * self._vae.config.scaling_factor
         places = torch.arange(self.made, self.made + count) % self._size
@@ -170,7 +161,6 @@ class PairRing:
             latents[1::3],
             latents[2::3],
         )
-        self.chips[places] = torch.stack(chips)
         self.mask[places] = torch.nn.functional.interpolate(
             torch.stack(masks)[:, None].float(), scale_factor=1 / FACTOR
         )

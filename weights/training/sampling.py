@@ -12,7 +12,7 @@ from weights.training.damage import Damage
 from weights.training.network import SCHEDULER_CONFIG
 from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
-from weights.training.vae import FACTOR
+from weights.training.vae import FACTOR, decode
 
 STRENGTH = 0.04
 GUIDANCE = 1.05
@@ -76,9 +76,7 @@ def measure(restored: torch.Tensor, vae: AutoencoderKL, ring: PairRing, folder: 
         "clean": ring.clean[: len(ring)],
     }
     pictures = {
-        name: vae.decode(values.to(vae.device) / vae.config.scaling_factor)
-        .sample.clamp(-1, 1)
-        .cpu()
+        name: decode(vae, values.to(vae.device)).clamp(-1, 1).cpu()
         for name, values in latents.items()
     }
     mask = torch.nn.functional.interpolate(ring.mask[: len(ring)], scale_factor=float(FACTOR))

@@ -82,6 +82,12 @@ def step_loss(
     )
 
 
+def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents (N, 4, h, w) → pixels (N, 3, FACTOR·h, FACTOR·w), about [−1, 1]."""
+    pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor).sample
+    return pixels
+
+
 @torch.inference_mode()
 def validate(vae: AutoencoderKL, pictures: torch.Tensor) -> tuple[float, float]:
     """Mean PSNR in dB over (N, 3, 256, 256) held-out portraits, and their latents' deviation."""
