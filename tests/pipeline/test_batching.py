@@ -12,9 +12,9 @@ from pipeline.models.batching import DenoiseLoop, UNetRows
 from pipeline.models.schedule import make_schedule
 from pipeline.models.walk import Canvas, Conditioning, DenoiseWalk
 
-# Batches of other sizes round differently in the last bits, which guidance and steps multiply, by how
-# much depends on the weights: 4e-4 was seen. Latents are of the order of 1, and 2e-3 of them is a
-# tenth of a level in the picture.
+# Batches of other sizes round differently in the last bits, which guidance and steps multiply; by
+# how much depends on the weights: 4e-4 was seen. Latents are of the order of 1, and 2e-3 of them is
+# a tenth of a level in the picture.
 TOLERANCE = 2e-3
 
 
