@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -127,6 +127,13 @@ class Budget:
 Optimizer: TypeAlias = torch.optim.Optimizer | MuonWithAdamW
 
 
+def save(state: dict[str, Any], file: Path) -> None:
+    """Write beside, then rename: a cut leaves the old file whole."""
+    beside = file.with_suffix(".part")
+    torch.save(state, beside)
+    beside.replace(file)
+
+
 @dataclass
 class Checkpoint:
     """One file with everything a resumed run needs, only ever read by the machine that wrote it."""
@@ -145,15 +152,13 @@ class Checkpoint:
         return True
 
     def save(self, model: torch.nn.Module, optimizer: Optimizer, budget: Budget) -> None:
-        """Write beside, then rename: a cut leaves the old file whole."""
+        """Write all of it."""
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "spent_s": budget.elapsed_s(),
         }
-        beside = self.file.with_suffix(".part")
-        torch.save(state, beside)
-        beside.replace(self.file)
+        save(state, self.file)
 
 
 Tensors: TypeAlias = tuple[torch.Tensor, ...] | list[torch.Tensor]

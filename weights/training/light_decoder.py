@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
+from weights.training import common
 from weights.training.vae import FACTOR, decode
 
 WIDTH = 64
@@ -63,9 +64,7 @@ class Imitator:
             "decoder": self.decoder.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
-        beside = self.file.with_suffix(".part")
-        torch.save(state, beside)
-        beside.replace(self.file)
+        common.save(state, self.file)
 
     def learn(self, latents: torch.Tensor) -> None:
         """One step. `latents`: (N, 3, 4, h, w), scaled, of N faces: clean, damaged and restored.

@@ -125,9 +125,7 @@ class PairRing:
         """Keep the pairs for a resumed run, in half precision."""
         count = len(self)
         state = {name: getattr(self, name)[:count].half() for name in self._FIELDS}
-        beside = file.with_suffix(".part")
-        torch.save({**state, "made": torch.tensor(self.made)}, beside)
-        beside.replace(file)
+        common.save({**state, "made": torch.tensor(self.made)}, file)
 
     def load(self, file: Path) -> None:
         """Take what `save` kept, if anything."""
