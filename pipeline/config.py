@@ -77,6 +77,8 @@ class InpainterConfig:
     of it than SDXL.
     `residual`: whether what the VAE's round trip loses of a crop is given back where the walk
     changes little, so that what the walk changed is painted and not the trip; for small VAEs.
+    `mirrored`: whether each crop is also repainted mirrored and the mean of both taken, for models
+    that restore in one step: see `pipeline.models.mirrored`.
     """
 
     folder: str
@@ -85,6 +87,7 @@ class InpainterConfig:
     batch_sizes: tuple[int, ...]
     guidance: float = 1.0
     residual: bool = False
+    mirrored: bool = False
     checkpoint: str | None = None
     vae: str | None = None
     loras: tuple[LoraConfig, ...] = ()

@@ -12,7 +12,7 @@ from pipeline.config import PassConfig, Profile
 from pipeline.geometry import plan_crop
 from pipeline.models import sam
 from pipeline.models.esrgan import reach_px, tile_spans
-from pipeline.models.sdxl import VAE_BATCH
+from pipeline.models.latents import VAE_BATCH
 from pipeline.types import DetailRequest, FaceBox, Image
 from pipeline.views import tiles, wholes
 
@@ -94,17 +94,18 @@ def _pass_calls(
         _call("SAM image encoder", (size, *crop), count=count)
         for size, count in _batches(job.faces, sam.BATCH)
     ]
-    pictures = job.faces * (2 if unet.config.in_channels == 9 else 1)
+    painted = job.faces * (2 if profile.inpainter.mirrored else 1)
+    pictures = painted * (2 if unet.config.in_channels == 9 else 1)
     for name, total, shape in (
         ("VAE encoder", pictures, (3, work_px, work_px)),
-        ("VAE decoder", job.faces * (2 if profile.inpainter.residual else 1), (4, side, side)),
+        ("VAE decoder", painted * (2 if profile.inpainter.residual else 1), (4, side, side)),
     ):
         calls += [
             _call(name, (size, *shape), dtype, count) for size, count in _batches(total, VAE_BATCH)
         ]
     menu = profile.inpainter.batch_sizes
     steps = max(1, round(job.steps * profile.inpainter.steps))
-    rows = job.faces * (2 if profile.inpainter.guidance > 0 else 1)
+    rows = painted * (2 if profile.inpainter.guidance > 0 else 1)
     for size, count in _batches(rows, menu[-1]):
         padded = next(known for known in menu if known >= size)
         calls.append(_unet_call(unet, padded, side, dtype, count * steps))

@@ -4,7 +4,7 @@ diffusers' own pipeline makes masks hard, takes one strength per call and one cr
 walk, the schedule and the batching beside this file do not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from pipeline.config import InpainterConfig
 from pipeline.models.batching import DenoiseLoop, UNetRows
 from pipeline.models.fitting import FittingBatches
+from pipeline.models.latents import LatentCoder, tile_slices
 from pipeline.models.memory import MemoryMode, NetworkMemory, choose_mode
+from pipeline.models.mirrored import both_ways, every_second, means
 from pipeline.models.networks import SdxlNetworks, lay_out, precision_of, read_networks
 from pipeline.models.round_trip import give_back
 from pipeline.models.schedule import make_schedule
@@ -24,13 +26,6 @@ from pipeline.models.text import TextEncoders
 from pipeline.models.walk import Canvas, DenoiseWalk
 from pipeline.stages import OnStep, ShouldStop
 from pipeline.types import Image, InpaintJob
-
-Part = Callable[[torch.Tensor], torch.Tensor]
-
-# Pictures that the VAE codes at a time: its activations at 1024² are the peak of memory.
-VAE_BATCH = 4
-# Side of the VAE's tiles in the memory mode "low", in picture pixels; larger pictures are cut.
-LOW_TILE_PX = 512
 
 
 class SdxlInpainter:
@@ -50,6 +45,7 @@ class SdxlInpainter:
         self._fitting = FittingBatches()
         self._unet = unet
         self._vae = vae
+        self._coder = LatentCoder(vae, self._memory, self._fitting)
         self._text = text
         self._scheduler_config = scheduler_config
         self._config = config
@@ -73,22 +69,32 @@ class SdxlInpainter:
         self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop
     ) -> list[Image | None]:
         """See `pipeline.stages.Inpainter`."""
+        if self._config.mirrored:
+            painted = means(self._paint(both_ways(jobs), every_second(on_step), should_stop))
+        else:
+            painted = self._paint(jobs, on_step, should_stop)
+        return [_to_image(picture[0]) for picture in painted]
+
+    def _paint(
+        self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop
+    ) -> list[torch.Tensor]:
+        """(1, 3, S, S) per job, in about [−1, 1], on the CPU."""
         canvases = self._canvases(jobs)
         walks = [self._start(job, canvas) for job, canvas in zip(jobs, canvases, strict=True)]
         self._loop.run(walks, on_step, should_stop)
-        decoded = self._decode([walk.latents for walk in walks])
-        if self._config.residual:
-            coded = self._round_trips(canvases)
-            decoded = [
-                give_back(picture, trip, _to_tensor(job.image.pixels), _mask(job))
-                for job, picture, trip in zip(jobs, decoded, coded, strict=True)
-            ]
-        return [_to_image(picture[0]) for picture in decoded]
+        decoded = self._coder.decode([walk.latents for walk in walks])
+        if not self._config.residual:
+            return decoded
+        coded = self._round_trips(canvases)
+        return [
+            give_back(picture, trip, _to_tensor(job.image.pixels), _mask(job))
+            for job, picture, trip in zip(jobs, decoded, coded, strict=True)
+        ]
 
     def _round_trips(self, canvases: Sequence[Canvas]) -> list[torch.Tensor]:
         """Each crop, encoded and decoded."""
         distinct = {id(canvas.latents): canvas.latents for canvas in canvases}
-        coded = dict(zip(distinct, self._decode(list(distinct.values())), strict=True))
+        coded = dict(zip(distinct, self._coder.decode(list(distinct.values())), strict=True))
         return [coded[id(canvas.latents)] for canvas in canvases]
 
     def _start(self, job: InpaintJob, canvas: Canvas) -> DenoiseWalk:
@@ -116,11 +122,11 @@ class SdxlInpainter:
         distinct = dict(zip(keys, jobs, strict=True))
         pixels = [_to_tensor(job.image.pixels) for job in distinct.values()]
         masks = [_mask(job) for job in distinct.values()]
-        latents = self._encode(pixels)
+        latents = self._coder.encode(pixels)
         hidden: list[torch.Tensor | None] = [None] * len(distinct)
         if self._sees_mask:
             greyed = [picture * (mask == 0) for picture, mask in zip(pixels, masks, strict=True)]
-            hidden[:] = self._encode(greyed)
+            hidden[:] = self._coder.encode(greyed)
         encoded = dict(zip(distinct, zip(masks, latents, hidden, strict=True), strict=True))
         canvases = []
         for key, job in zip(keys, jobs, strict=True):
@@ -129,7 +135,7 @@ class SdxlInpainter:
             noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(job.seed))
             small = torch.nn.functional.interpolate(mask, size=picture.shape[-2:])
             canvases.append(
-                Canvas(picture, small.to(picture), masked, noise.to(picture), _factor(self._vae))
+                Canvas(picture, small.to(picture), masked, noise.to(picture), self._coder.factor)
             )
         return canvases
 
@@ -152,61 +158,10 @@ class SdxlInpainter:
         )[0]
         return predicted
 
-    def _encode(self, pictures: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """(1, 3, S, S) pictures → scaled latents (1, 4, s, s), float32; S / s is the factor."""
-        latents: list[torch.Tensor] = []
-        for batch in _batches(pictures):
-            mean = self._run_vae("vae encoder", torch.cat(batch), self._encode_part)
-            latents.extend(torch.split(mean.float() * self._vae.config.scaling_factor, 1))
-        return latents
-
-    def _decode(self, latents: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Scaled latents (1, 4, s, s) → (1, 3, S, S) pictures in about [−1, 1], on the CPU."""
-        pictures: list[torch.Tensor] = []
-        for batch in _batches(latents):
-            scaled = torch.cat(batch) / self._vae.config.scaling_factor
-            decoded = self._run_vae("vae decoder", scaled, self._decode_part)
-            pictures.extend(torch.split(decoded.float().cpu(), 1))
-        return pictures
-
-    def _run_vae(self, kind: str, batch: torch.Tensor, call: Part) -> torch.Tensor:
-        with self._memory.using(self._vae):
-            return torch.cat(
-                self._fitting.run(
-                    (kind, batch.shape[-1]), len(batch), lambda part: call(batch[part])
-                )
-            )
-
-    def _encode_part(self, pictures: torch.Tensor) -> torch.Tensor:
-        coded = self._vae.encode(pictures.to(self._memory.device, self._vae.dtype))
-        mean: torch.Tensor = coded.latent_dist.mean
-        return mean
-
-    def _decode_part(self, latents: torch.Tensor) -> torch.Tensor:
-        pictures: torch.Tensor = self._vae.decode(latents.to(self._vae.dtype)).sample
-        return pictures
-
 
 def _mask(job: InpaintJob) -> torch.Tensor:
     """(1, 1, S, S)."""
     return torch.from_numpy(job.mask.pixels)[None, None]
-
-
-def _factor(vae: AutoencoderKL) -> int:
-    """Pixels of a picture a latent pixel's side: 8 in SDXL's own."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
-
-
-def _batches(tensors: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
-    """Runs of neighbours of one shape, `VAE_BATCH` at most: crops of a pass may differ in size."""
-    batches: list[list[torch.Tensor]] = []
-    for tensor in tensors:
-        fits = batches and len(batches[-1]) < VAE_BATCH and batches[-1][0].shape == tensor.shape
-        if fits:
-            batches[-1].append(tensor)
-        else:
-            batches.append([tensor])
-    return batches
 
 
 def _to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -249,11 +204,3 @@ def make_inpainter(
     return SdxlInpainter(
         networks.unet, networks.vae, text, networks.scheduler_config, config, memory
     )
-
-
-def tile_slices(vae: AutoencoderKL) -> None:
-    """One picture at a time, cut into tiles: the VAE's activations take a fraction."""
-    vae.enable_slicing()
-    vae.enable_tiling()
-    vae.tile_sample_min_size = LOW_TILE_PX
-    vae.tile_latent_min_size = LOW_TILE_PX // _factor(vae)

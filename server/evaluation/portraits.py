@@ -14,7 +14,8 @@ from server.evaluation.scenes import Portrait
 Finder = Callable[[Image], list[FaceBox]]
 Label = TypeVar("Label")
 
-NO_PORTRAIT = "No picture has exactly one upright face."
+NO_PORTRAIT = "No picture has an upright face."
+NO_LONE_PORTRAIT = "No picture has exactly one upright face."
 
 _BOXES = '{"a.jpg": [{"box": [x0, y0, x1, y1]}]}'
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -23,21 +24,22 @@ _MAX_SIDE_PX = 8192
 
 
 def read_portraits(files: Sequence[Path], labels: Path | None, find: Finder) -> list[Portrait]:
-    """All of `each_portrait`.
+    """All of `each_portrait` with no second face.
 
     Raises:
         OperatorError: a file cannot be read, or no picture is left.
     """
-    portraits = [portrait for _, portrait in each_portrait(files, labels, find)]
+    portraits = [portrait for _, portrait in each_portrait(files, labels, find, alone=True)]
     if not portraits:
-        raise OperatorError(NO_PORTRAIT)
+        raise OperatorError(NO_LONE_PORTRAIT)
     return portraits
 
 
 def each_portrait(
-    files: Iterable[Path], labels: Path | None, find: Finder
+    files: Iterable[Path], labels: Path | None, find: Finder, *, alone: bool = False
 ) -> Iterator[tuple[Path, Portrait]]:
-    """The pictures with exactly one upright face: by `labels`, else by what `find` finds.
+    """The pictures with an upright face, and the largest one: by `labels`, else by what `find`
+    finds. `alone`: pictures with a second face, whichever way up, are left out.
 
     Raises:
         OperatorError: a file cannot be read.
@@ -46,8 +48,9 @@ def each_portrait(
     for file in files:
         image = read_image(file)
         faces = find(image) if known is None else known.get(file.name, [])
-        if len(faces) == 1 and faces[0].quarter_turns == 0:
-            yield file, Portrait(image, faces[0])
+        upright = [face for face in faces if face.quarter_turns == 0]
+        if upright and not (alone and len(faces) > 1):
+            yield file, Portrait(image, max(upright, key=lambda face: face.longer_px))
 
 
 def picture_files(folder: Path, every: int) -> list[Path]:

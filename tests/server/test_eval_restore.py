@@ -165,6 +165,20 @@ def test_the_command_measures_the_whole_pipeline(
         assert picture.size == (3 * 196, 16 + 212)
 
 
+def test_of_several_faces_the_largest_counts(
+    evaluate: Callable[..., tuple[int, str, str]], faces: Path, tmp_path: Path
+) -> None:
+    boxes = [[60, 70, 80, 95], [50, 50, 142, 158], [5, 5, 25, 30]]
+    labels, written = tmp_path / "labels.json", tmp_path / "figures.json"
+    figures = []
+    for known in (boxes, boxes[1:2]):
+        labels.write_text(json.dumps({"a.png": [{"box": box} for box in known]}))
+        options = ["restore", "--data", faces, "--labels", labels, "--json", written]
+        assert evaluate(*options, "--denoise", "0", "--levels", "light")[0] == 0
+        figures.append(json.loads(written.read_text())["levels"]["light"]["damaged"])
+    assert figures[0] == figures[1]
+
+
 def test_at_denoise_0_nothing_changes(
     evaluate: Callable[..., tuple[int, str, str]], faces: Path, tmp_path: Path
 ) -> None:
