@@ -72,8 +72,8 @@ class Imitator:
         The error is that of the pixels and of their differences from the damaged ones', which are
         what the inpainter's loss is about.
         """
-        y, x = torch.randint(0, latents.shape[-1] - SIDE + 1, (2,)).tolist()
-        part = latents[..., y : y + SIDE, x : x + SIDE].detach().flatten(0, 1)
+        square = common.draw_square(latents.shape[-1], SIDE)
+        part = latents[square].detach().flatten(0, 1)
         inner = slice(FACTOR * BORDER, FACTOR * (SIDE - BORDER))
         with torch.no_grad():
             wanted = decode(self._vae, part)

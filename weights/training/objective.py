@@ -17,12 +17,12 @@ the hopeless ones would drown them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import EllipsisType
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 
+from weights.training import common
 from weights.training.network import Inpainter
 from weights.training.pairs import PairRing
 from weights.training.prompts import Prompts
@@ -64,20 +64,14 @@ class Eye:
         (N, 1, h, w).
         """
         loss = LATENT_WEIGHT * (weight * (got - wanted).square()).mean()
-        part = _draw_part(got.shape[-1], self.side)
+        side = got.shape[-1]
+        part = common.draw_square(side, min(side, self.side))
         with torch.no_grad():
             aim = self.decode(wanted[part])
         errors = (self.decode(got[part]) - aim).square().mean(dim=1, keepdim=True)
         inner = slice(self.border, errors.shape[-1] // FACTOR - self.border)
         seen = (weight[part] * F.avg_pool2d(errors, FACTOR))[..., inner, inner]
         return loss + PIXEL_WEIGHT * seen.mean()
-
-
-def _draw_part(side: int, longest: int) -> tuple[EllipsisType, slice, slice]:
-    """A square of rows and columns, `longest` of `side` a side at most, anywhere."""
-    length = min(side, longest)
-    y, x = torch.randint(0, side - length + 1, (2,)).tolist()
-    return ..., slice(y, y + length), slice(x, x + length)
 
 
 def _draw_steps(count: int) -> torch.Tensor:

@@ -1,0 +1,48 @@
+"""Take the mean of weight files, tensor by tensor.
+
+    python -m weights.training.mean OUT FILE FILE …
+
+Two runs of one training that began at the same weights often meet in the middle at better ones than
+either's: Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv 2109.01903.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def mean_of(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of each tensor, taken in float32, in the first one's type; what is no float is the
+    first one's.
+
+    Raises:
+        ValueError: they do not hold the same tensors.
+    """
+    first = states[0]
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if any(other != shapes[0] for other in shapes):
+        raise ValueError("expected files with the same tensors")
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(dim=0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in first.items()
+    }
+
+
+def main() -> None:
+    """Read, average, write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m weights.training.mean", description="Average safetensors files."
+    )
+    parser.add_argument("out", type=Path, help="the file to write")
+    parser.add_argument("files", type=Path, nargs="+", metavar="file", help="a file to average")
+    options = parser.parse_args()
+    save_file(mean_of([load_file(file) for file in options.files]), options.out)
+
+
+if __name__ == "__main__":
+    main()
