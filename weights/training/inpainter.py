@@ -38,9 +38,9 @@ FIRST_IMITATIONS = 400
 IMITATED = 2
 # Steps a pair that is made, on average.
 STEPS_A_PAIR = 4
-# For the last share of the time the loss looks through the VAE itself, at parts of this many
+# For this last share of the time the loss looks through the VAE itself, at parts of this many
 # latents a side: a step takes twice as long then.
-VAE_SHARE = 0.25
+VAE_SHARE = 0.45
 VAE_SIDE, VAE_BORDER = 32, 3
 
 
