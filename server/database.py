@@ -1,10 +1,12 @@
 """The tables of accounts and credits, and how their database is opened. SQLite or PostgreSQL."""
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import tenacity
 from sqlalchemy import (
     URL,
     BigInteger,
@@ -110,6 +112,24 @@ LEDGER = Table("ledger", METADATA, _LedgerColumns)
 """Every change of a balance, for ever: grants above 0, calls below."""
 
 
+def _is_busy(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.OperationalError) and code == sqlite3.SQLITE_BUSY
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(_is_busy),
+    wait=tenacity.wait_random(0.01, 0.1),
+    stop=tenacity.stop_after_delay(_BUSY_TIMEOUT_S),
+    reraise=True,
+)
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Of servers that do so at once on a new file, SQLite tells all but one that it
+    is locked, whatever the timeout.
+    """
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
 def _configure_sqlite(engine: Engine) -> None:
     """WAL, and transactions that take the write lock at once.
 
@@ -120,8 +140,8 @@ def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connect(dbapi_connection: Any, _: ConnectionPoolEntry) -> None:
         dbapi_connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
-            dbapi_connection.execute(f"PRAGMA {pragma}")
+        _write_ahead(dbapi_connection)
+        dbapi_connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

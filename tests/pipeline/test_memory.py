@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 
 from pipeline.config import InpainterConfig
 from pipeline.errors import OutOfMemory
-from pipeline.models import sdxl
+from pipeline.models import latents
 from pipeline.models.memory import NetworkMemory, suitable
 from pipeline.models.networks import fuse_attention, read_networks
 from pipeline.models.sdxl import SdxlInpainter, make_inpainter
@@ -111,7 +111,7 @@ def test_no_two_networks_are_on_the_device_at_a_time():
 
 def test_low_memory_codes_pictures_in_tiles(networks, monkeypatch):
     # The tiny pictures are far below the tiles of a real card.
-    monkeypatch.setattr(sdxl, "LOW_TILE_PX", 64)
+    monkeypatch.setattr(latents, "LOW_TILE_PX", 64)
     inpainter = make_inpainter(networks, CONFIG, "cpu", "low")
     seen = []
     networks.vae.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))

@@ -147,7 +147,7 @@ def test_few_steps_and_no_guidance(tiny_folder, tmp_path, name, steps):
     """The shipped profile's own keys over tiny's, without the LoRA, which is not at hand."""
     shipped = read_profile(PACKAGE_DIR / "sdxl" / f"{name}.toml")
     assert len(shipped.inpainter.loras) == 1
-    keys = ("steps", "guidance", "scheduler", "spacing")
+    keys = ("steps", "guidance", "scheduler", "spacing", "mirrored")
     lines = [f"{key} = {json.dumps(getattr(shipped.inpainter, key))}" for key in keys]
     file = tmp_path / "few.toml"
     text = "\n".join(lines)
