@@ -113,8 +113,7 @@ LEDGER = Table("ledger", METADATA, _LedgerColumns)
 
 
 def _is_busy(error: BaseException) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.OperationalError) and code == sqlite3.SQLITE_BUSY
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 @tenacity.retry(

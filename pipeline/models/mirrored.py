@@ -9,18 +9,22 @@ faces made up from noise would blur into each other.
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.stages import OnStep
 from pipeline.types import Image, InpaintJob, SoftMask
 
+Value = TypeVar("Value", bound=np.generic)
+
 
 def both_ways(jobs: Sequence[InpaintJob]) -> list[InpaintJob]:
     """The jobs, then their mirror images in order. Jobs of one picture stay jobs of one."""
-    images = {id(job.image): _mirrored_image(job.image) for job in jobs}
-    masks = {id(job.mask): _mirrored_mask(job.mask) for job in jobs}
+    images = {id(job.image): Image(_mirrored(job.image.pixels)) for job in jobs}
+    masks = {id(job.mask): SoftMask(_mirrored(job.mask.pixels)) for job in jobs}
     mirrored = [replace(job, image=images[id(job.image)], mask=masks[id(job.mask)]) for job in jobs]
     return [*jobs, *mirrored]
 
@@ -45,9 +49,5 @@ def every_second(on_step: OnStep) -> OnStep:
     return step
 
 
-def _mirrored_image(image: Image) -> Image:
-    return Image(np.ascontiguousarray(image.pixels[:, ::-1]))
-
-
-def _mirrored_mask(mask: SoftMask) -> SoftMask:
-    return SoftMask(np.ascontiguousarray(mask.pixels[:, ::-1]))
+def _mirrored(pixels: NDArray[Value]) -> NDArray[Value]:
+    return np.ascontiguousarray(pixels[:, ::-1])
