@@ -12,19 +12,11 @@ from pipeline.images import resize_alpha
 from pipeline.overlay import draw
 from pipeline.prompts import is_skip, split_prompt
 from pipeline.repaint_checks import is_blank
+from pipeline.request import DetailRequest, DetailResult
 from pipeline.run import Face, OnPass, OnProgress, Order, PassDone, Run
 from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
 from pipeline.steps import plan_steps
-from pipeline.types import (
-    DetailRequest,
-    DetailResult,
-    FaceBox,
-    FaceCrop,
-    Find,
-    Image,
-    Repaint,
-    SoftMask,
-)
+from pipeline.types import FaceBox, FaceCrop, Find, Image, Repaint, SoftMask
 
 
 class FaceDetailer:

@@ -7,8 +7,9 @@ import cv2
 
 from pipeline.compositing import cut
 from pipeline.geometry import box_to_image, common_share, iou
+from pipeline.request import DetailRequest, FaceOrder
 from pipeline.stages import FaceDetector
-from pipeline.types import CropRegion, DetailRequest, FaceBox, FaceCrop, FaceOrder, Find, Image
+from pipeline.types import CropRegion, FaceBox, FaceCrop, Find, Image
 from pipeline.views import View, tiles, wholes
 
 MERGE_IOU = 0.5

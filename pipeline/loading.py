@@ -26,8 +26,9 @@ from pipeline.models.memory import MemoryMode
 from pipeline.models.sam import SamSegmenter, load_segmenter
 from pipeline.models.sdxl import load_inpainter
 from pipeline.models.yolo import YoloDetector, load_detector
+from pipeline.request import DetailRequest
 from pipeline.stages import Inpainter
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.types import FaceBox, Image
 
 logger = logging.getLogger(__name__)
 

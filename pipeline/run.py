@@ -8,16 +8,9 @@ from dataclasses import dataclass, field
 
 from pipeline.config import PassConfig
 from pipeline.errors import Stopped
+from pipeline.request import DetailRequest
 from pipeline.stages import ShouldStop
-from pipeline.types import (
-    DetailRequest,
-    FaceBox,
-    FaceCrop,
-    Image,
-    InpaintJob,
-    Repaint,
-    SoftMask,
-)
+from pipeline.types import FaceBox, FaceCrop, Image, InpaintJob, Repaint, SoftMask
 
 OnProgress = Callable[[int, int], None]
 

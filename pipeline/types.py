@@ -5,34 +5,15 @@ are pixels of the picture they speak of, x to the right and y down, with the ori
 left corner of the upper left pixel.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InvalidValue
+from pipeline.checks import check, check_array
 
-Passes = Literal["both", "detail", "auto"]
-FaceOrder = Literal["size", "left-right", "top-bottom", "score"]
 LeftOut = Literal["score", "size", "count"]
-
-
-def _check(condition: bool, expected: str, got: object) -> None:
-    if not condition:
-        raise InvalidValue(f"expected {expected}, got {got}")
-
-
-def _check_array(array: NDArray[np.generic], dtype: type[np.generic], ndim: int, name: str) -> None:
-    _check(
-        array.dtype == dtype
-        and array.ndim == ndim
-        and array.flags.c_contiguous
-        and min(array.shape) > 0,
-        f"{name} as a C-contiguous {ndim}-dimensional {np.dtype(dtype).name} array, no side empty",
-        f"{array.dtype} {array.shape}, C-contiguous: {array.flags.c_contiguous}",
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +23,8 @@ class Image:
     pixels: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        _check_array(self.pixels, np.uint8, 3, "pixels")
-        _check(self.pixels.shape[2] == 3, "three channels", self.pixels.shape[2])
+        check_array(self.pixels, np.uint8, 3, "pixels")
+        check(self.pixels.shape[2] == 3, "three channels", self.pixels.shape[2])
 
     @property
     def height_px(self) -> int:
@@ -63,7 +44,7 @@ class HardMask:
     pixels: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        _check_array(self.pixels, np.bool_, 2, "pixels")
+        check_array(self.pixels, np.bool_, 2, "pixels")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,9 +54,9 @@ class SoftMask:
     pixels: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        _check_array(self.pixels, np.float32, 2, "pixels")
+        check_array(self.pixels, np.float32, 2, "pixels")
         low, high = float(self.pixels.min()), float(self.pixels.max())
-        _check(low >= 0 and high <= 1, "values in [0, 1]", f"{low}–{high}")
+        check(low >= 0 and high <= 1, "values in [0, 1]", f"{low}–{high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +76,13 @@ class FaceBox:
 
     def __post_init__(self) -> None:
         box = (self.x0, self.y0, self.x1, self.y1)
-        _check(
+        check(
             bool(np.isfinite(box).all()) and self.x0 < self.x1 and self.y0 < self.y1,
             "x0 < x1 and y0 < y1",
             box,
         )
-        _check(0 <= self.score <= 1, "a score in [0, 1]", self.score)
-        _check(self.quarter_turns in range(4), "0 to 3 quarter turns", self.quarter_turns)
+        check(0 <= self.score <= 1, "a score in [0, 1]", self.score)
+        check(self.quarter_turns in range(4), "0 to 3 quarter turns", self.quarter_turns)
 
     @property
     def width_px(self) -> float:
@@ -152,13 +133,13 @@ class CropRegion:
     quarter_turns: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.side_px > 0, "a side above 0 px", self.side_px)
-        _check(
+        check(self.side_px > 0, "a side above 0 px", self.side_px)
+        check(
             self.work_px > 0 and self.work_px % 8 == 0,
             "a work size that is a multiple of 8 px",
             self.work_px,
         )
-        _check(self.quarter_turns in range(4), "0 to 3 quarter turns", self.quarter_turns)
+        check(self.quarter_turns in range(4), "0 to 3 quarter turns", self.quarter_turns)
 
     @property
     def scale(self) -> float:
@@ -177,7 +158,7 @@ class FaceCrop:
     def __post_init__(self) -> None:
         side = self.region.work_px
         shape = self.image.pixels.shape
-        _check(shape == (side, side, 3), f"a crop of {side} × {side} px", shape)
+        check(shape == (side, side, 3), f"a crop of {side} × {side} px", shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,72 +191,11 @@ class InpaintJob:
     strength: float
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.image.pixels.shape[:2] == self.mask.pixels.shape,
             "a mask of the picture's size",
             self.mask.pixels.shape,
         )
-        _check(self.steps >= 1, "at least one step", self.steps)
-        _check(0 < self.strength <= 1, "a strength in (0, 1]", self.strength)
-        _check(0 <= self.seed < 2**63, "a seed in [0, 2^63)", self.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class DetailRequest:
-    """What one call of `FaceDetailer` is asked to do; the fields and ranges of the wire contract.
-
-    `alpha`: (H, W) uint8 of the picture's size, or None for an opaque one; it is not repainted,
-    only enlarged.
-    `seed`: any non-negative integer; sample i uses seed + i (modulo 2⁶³). `upscale`: 1, 2 or 4.
-    `min_face_px`: faces whose shorter side is smaller stay as they are. `keep_healthy`: large and
-    sharp faces are changed less, see `pipeline.health.strength_share`.
-    """
-
-    image: Image
-    prompt: str
-    denoise: float
-    alpha: NDArray[np.uint8] | None = None
-    negative_prompt: str = "bad quality, painting, blur"
-    samples: int = 1
-    num_inference_steps: int = 20
-    guidance_scale: float = 6.0
-    seed: int = 12467
-    upscale: int = 1
-    passes: Passes = "both"
-    keep_healthy: bool = True
-    max_faces: int = 20
-    min_face_px: float = 12.0
-    face_order: FaceOrder = "size"
-    detection_threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        _check(0 <= self.denoise <= 1, "denoise in [0, 1]", self.denoise)
-        _check(self.samples >= 1, "at least one sample", self.samples)
-        _check(self.num_inference_steps >= 1, "at least one step", self.num_inference_steps)
-        _check(self.seed >= 0, "a seed of 0 or more", self.seed)
-        _check(self.upscale in (1, 2, 4), "an upscale of 1, 2 or 4", self.upscale)
-        _check(self.max_faces >= 0, "max_faces of 0 or more", self.max_faces)
-        if self.alpha is not None:
-            _check_array(self.alpha, np.uint8, 2, "alpha")
-            _check(
-                self.alpha.shape == self.image.pixels.shape[:2],
-                "alpha of the picture's size",
-                self.alpha.shape,
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class DetailResult:
-    """What one call gives back.
-
-    `images`: one per sample, enlarged. `alpha`: enlarged likewise, or None. `faces`: in the input's
-    pixels, in the order in which they were repainted. `kept`: how many faces, over all samples,
-    kept their old pixels because the model gave nothing usable: not finite, or blank.
-    `seconds`: wall time per stage, in the order walked.
-    """
-
-    images: tuple[Image, ...]
-    alpha: NDArray[np.uint8] | None
-    faces: tuple[FaceBox, ...]
-    kept: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
+        check(self.steps >= 1, "at least one step", self.steps)
+        check(0 < self.strength <= 1, "a strength in (0, 1]", self.strength)
+        check(0 <= self.seed < 2**63, "a seed in [0, 2^63)", self.seed)

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from pipeline.detailer import FaceDetailer
 from pipeline.overlay import draw
+from pipeline.request import DetailRequest, DetailResult
 from pipeline.run import OnProgress, PassDone
 from pipeline.stages import ShouldStop
-from pipeline.types import DetailRequest, DetailResult, FaceBox, Image, Repaint
+from pipeline.types import FaceBox, Image, Repaint
 
 Pixels = NDArray[np.uint8]
 

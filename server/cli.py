@@ -169,8 +169,10 @@ def bench(
     if upscale not in (1, 2, 4):
         raise OperatorError("--upscale should be 1, 2 or 4.")
     job = BenchJob(faces, face_px, size_px, steps, upscale)
-    settings = read_settings(profile=profile, devices=device, memory_mode=memory_mode)
-    run(job, settings, weights, output, stock=stock)
+    counted = device == "meta"
+    devices = None if counted else device
+    settings = read_settings(profile=profile, devices=devices, memory_mode=memory_mode)
+    run(job, settings, weights, output, stock=stock, counted=counted)
 
 
 def main() -> None:

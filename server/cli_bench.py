@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.benchmark.job import BenchJob
-from pipeline.benchmark.run import BenchReport, BenchSetup, count, run
+from pipeline.benchmark.report import BenchReport
+from pipeline.benchmark.run import BenchSetup, count, run
 from pipeline.config import read_profile
 from pipeline.errors import OutOfMemory, WeightsError
 from server import logs
@@ -22,9 +23,16 @@ GIB = 2**30
 
 
 def bench(
-    job: BenchJob, settings: Settings, weights: str, output: Path | None, *, stock: bool
+    job: BenchJob,
+    settings: Settings,
+    weights: str,
+    output: Path | None,
+    *,
+    stock: bool,
+    counted: bool,
 ) -> None:
-    """Measure, print, and write the figures into `output` too, if that is given.
+    """Measure, or with `counted` only count, print, and write the figures into `output` too, if
+    that is given.
 
     Raises:
         OperatorError: the combination is none, weights are missing, or the job does not fit.
@@ -35,10 +43,10 @@ def bench(
         )
     logs.configure("warning")
     console = Console(stderr=True)
-    setup = _setup(settings, weights)
+    setup = _setup(settings, weights, counted=counted)
     try:
         with console.status("") as status:
-            if setup.device == "meta":
+            if counted:
                 report = count(setup, job)
             else:
                 report = run(setup, job, stock=stock, on_phase=status.update)
@@ -56,13 +64,12 @@ def bench(
         output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def _setup(settings: Settings, weights: str) -> BenchSetup:
-    meta = settings.devices == ("meta",)
-    device = "meta" if meta else plan_workers(settings.devices, settings.profile).devices[0]
+def _setup(settings: Settings, weights: str, *, counted: bool) -> BenchSetup:
+    device = "meta" if counted else plan_workers(settings.devices, settings.profile).devices[0]
     name = settings.profile
     if name == "auto":
         name = "sdxl" if weights == "random" else plan_workers(settings.devices, name).profile
-    if weights not in ("profile", "random") or (meta and weights != "random"):
+    if weights not in ("profile", "random") or (counted and weights != "random"):
         raise OperatorError("--weights should be profile or random; --device meta takes random.")
     if weights == "random" and name != "sdxl":
         raise OperatorError("--weights random is for the profile sdxl: its dimensions are known.")

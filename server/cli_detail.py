@@ -13,7 +13,8 @@ from rich.progress import Progress
 from pipeline.detailer import FaceDetailer
 from pipeline.errors import InvalidImage, Stopped
 from pipeline.images import encode
-from pipeline.types import DetailResult, Image
+from pipeline.request import DetailResult
+from pipeline.types import Image
 from pipeline.walkthrough import walk_through
 from server import contract, logs
 from server.cli_models import FORMATS, load_detailer, read_picture, write_file

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pipeline.images import Picture, decode, encode
-from pipeline.types import DetailRequest, DetailResult, Find, Image
+from pipeline.request import DetailRequest, DetailResult
+from pipeline.types import Find, Image
 from server.link import Setup
 from server.types import DetailOptions, DetectOptions, Job, Outcome
 

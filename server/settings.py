@@ -16,7 +16,7 @@ _HTTP = re.compile(r"https?://[^/\s]+")
 # These may hold a password, which no message and no log shows.
 _SECRETIVE = ("database_url", "hub_endpoint", "url_mirrors")
 # meta: only `face-detailer bench` takes it.
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps|meta")
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps")
 _CREDIT_DECIMALS = 10
 _MIB = 1024 * 1024
 

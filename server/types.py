@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from pipeline.types import FaceBox, FaceOrder, Find, Passes
+from pipeline.request import FaceOrder, Passes
+from pipeline.types import FaceBox, Find
 
 ImageFormat = Literal["jpeg", "png", "webp"]
 

@@ -13,7 +13,8 @@ from pipeline.geometry import plan_crop
 from pipeline.models import sam
 from pipeline.models.esrgan import reach_px, tile_spans
 from pipeline.models.latents import VAE_BATCH
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.request import DetailRequest
+from pipeline.types import FaceBox, Image
 from pipeline.views import tiles, wholes
 
 # Distance of two faces' centres over their side: paint reaches 0.36 beyond a face.

@@ -13,6 +13,7 @@ import torch
 from pipeline.benchmark.counting import Calls, cost_of, recording
 from pipeline.benchmark.job import BenchJob, planned_calls
 from pipeline.benchmark.random_weights import random_networks, random_stages
+from pipeline.benchmark.report import BenchReport, NetworkCost, StageCost
 from pipeline.benchmark.stock import StockInpainter
 from pipeline.config import Profile
 from pipeline.detailer import FaceDetailer
@@ -30,59 +31,6 @@ STAGE_OF = {
     "UNet": "inpaint",
     "upscaler": "upscale",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class StageCost:
-    """`seconds`: None where nothing was run."""
-
-    name: str
-    seconds: float | None
-    flops: int
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkCost:
-    """`calls`: how many; `flops`: of all; `weights_bytes`; `peak_bytes`: of the largest call,
-    without the weights.
-    """
-
-    name: str
-    calls: int
-    flops: int
-    weights_bytes: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class BenchReport:
-    """`peak_bytes`: of the device; on a CPU of the whole process; on meta as counted.
-    `stock_seconds`: the same job, with diffusers' pipeline; None where it was not run.
-    """
-
-    profile: str
-    weights: str
-    device: str
-    device_name: str
-    torch_version: str
-    job: BenchJob
-    stages: tuple[StageCost, ...]
-    networks: tuple[NetworkCost, ...]
-    peak_bytes: int
-    seconds: float | None = None
-    stock_seconds: float | None = None
-
-    @property
-    def faces_per_minute(self) -> float | None:
-        """Of the whole job."""
-        return None if self.seconds is None else 60 * self.job.faces / self.seconds
-
-    @property
-    def speed_up(self) -> float | None:
-        """How many times as long diffusers' pipeline takes."""
-        if self.seconds is None or self.stock_seconds is None:
-            return None
-        return self.stock_seconds / self.seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.detailer import FaceDetailer
 from pipeline.geometry import iou
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.request import DetailRequest
+from pipeline.types import FaceBox, Image
 from server.evaluation.damages import damaged
 from server.evaluation.detection import FOUND_IOU
 from server.evaluation.identity import Embedder

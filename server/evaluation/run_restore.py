@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.detailer import FaceDetailer
-from pipeline.types import DetailRequest, Image
+from pipeline.request import DetailRequest
+from pipeline.types import Image
 from server import logs
 from server.cli_models import load_detailer
 from server.cli_tables import new_table, print_table

@@ -10,7 +10,8 @@ import numpy as np
 import PIL.Image
 
 from pipeline.detailer import FaceDetailer
-from pipeline.types import DetailRequest, Image
+from pipeline.request import DetailRequest
+from pipeline.types import Image
 from server.evaluation.measures import luma, psnr_db, ssim_map
 from server.evaluation.portraits import read_image
 

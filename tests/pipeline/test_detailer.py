@@ -18,8 +18,9 @@ from pipeline.config import InpainterConfig, StepRule
 from pipeline.detailer import FaceDetailer
 from pipeline.errors import Stopped
 from pipeline.models.sdxl import SdxlInpainter
+from pipeline.request import DetailRequest, DetailResult
 from pipeline.stages import Inpainter, OnStep, ShouldStop
-from pipeline.types import DetailRequest, DetailResult, FaceBox, Image, InpaintJob
+from pipeline.types import FaceBox, Image, InpaintJob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FACE = FaceBox(177, 68, 269, 158, 0.9)

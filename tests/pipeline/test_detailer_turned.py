@@ -8,7 +8,8 @@ import pytest
 from pipeline.detailer import FaceDetailer
 from pipeline.geometry import turned
 from pipeline.images import decode
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.request import DetailRequest
+from pipeline.types import FaceBox, Image
 
 FILE = Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg"
 DAMAGED = decode(FILE.read_bytes(), max_pixels=10**6, max_side_px=1000).image

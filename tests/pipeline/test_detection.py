@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.detection import find_faces, judge
 from pipeline.geometry import iou
 from pipeline.loading import load_finder
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.request import DetailRequest
+from pipeline.types import FaceBox, Image
 from weights.manifest import profile_folder
 
 Pixels = NDArray[np.uint8]

@@ -16,7 +16,8 @@ from repainters import rebuilt
 from pipeline.detailer import FaceDetailer
 from pipeline.geometry import rounds
 from pipeline.images import decode
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.request import DetailRequest
+from pipeline.types import FaceBox, Image
 
 MOST_LEVELS, MEAN_LEVELS = 3, 0.02
 FILE = Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg"

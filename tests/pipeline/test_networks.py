@@ -18,7 +18,8 @@ from pipeline.errors import WeightsError
 from pipeline.loading import load
 from pipeline.models.networks import read_networks
 from pipeline.models.schedule import make_schedule
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.request import DetailRequest
+from pipeline.types import FaceBox, Image
 from weights.manifest import PACKAGE_DIR
 
 CONFIG = InpainterConfig(".", "euler", "all", (1, 2, 4, 8))

@@ -10,8 +10,9 @@ from repainters import rebuilt
 from pipeline.compositing import cut
 from pipeline.detailer import FaceDetailer
 from pipeline.repaint_checks import is_blank
+from pipeline.request import DetailRequest
 from pipeline.stages import OnStep, ShouldStop
-from pipeline.types import CropRegion, DetailRequest, FaceBox, Image, InpaintJob, SoftMask
+from pipeline.types import CropRegion, FaceBox, Image, InpaintJob, SoftMask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DAMAGED = Image(

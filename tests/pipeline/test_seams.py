@@ -34,8 +34,9 @@ from pipeline.config import PassConfig, read_profile
 from pipeline.detailer import FaceDetailer
 from pipeline.geometry import crop_matrix, turned
 from pipeline.images import decode, encode
+from pipeline.request import DetailRequest
 from pipeline.run import PassDone
-from pipeline.types import DetailRequest, FaceBox, Image
+from pipeline.types import FaceBox, Image
 
 SDXL = Path(__file__).parents[2] / "weights" / "sdxl"
 EXAMPLE = PIL.Image.open(Path(__file__).parents[2] / "examples" / "astronaut.png")

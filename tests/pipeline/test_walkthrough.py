@@ -9,7 +9,8 @@ from repainters import Repainter, negative, rebuilt
 
 from pipeline.detailer import FaceDetailer
 from pipeline.images import decode
-from pipeline.types import DetailRequest, Image
+from pipeline.request import DetailRequest
+from pipeline.types import Image
 from pipeline.walkthrough import walk_through
 
 FILE = Path(__file__).parents[2] / "examples" / "astronaut-damaged.jpg"

@@ -66,6 +66,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, valu
         ("profile", "huge", "should be auto, tiny, sdxl or a profile file"),
         ("devices", "cpu,gpu", "should be auto, or cpu, mps, cuda or cuda:N"),
         ("devices", ",", "should be auto, or cpu, mps, cuda or cuda:N"),
+        ("devices", "cpu,meta", "should be auto, or cpu, mps, cuda or cuda:N"),
         ("upscale", "3", "should be 1, 2 or 4"),
         ("worker_concurrency", "0", "should be greater than or equal to 1"),
         ("request_timeout_s", "0", "should be greater than 0"),

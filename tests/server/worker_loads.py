@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import ImageTooLarge, InvalidImage, OutOfMemory, Stopped, WeightsError
-from pipeline.types import DetailRequest, DetailResult, FaceBox, Image
+from pipeline.request import DetailRequest, DetailResult
+from pipeline.types import FaceBox, Image
 
 
 @dataclass
