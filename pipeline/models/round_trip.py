@@ -16,11 +16,12 @@ def give_back(
     of what a VAE does not hold.
 
     Args:
-        painted: the decoded result, (1, 3, S, S), in about [−1, 1].
-        coded: the original, encoded and decoded, likewise.
-        original: the crop, likewise.
-        mask: how much of it was repainted, (1, 1, S, S) in [0, 1]; where that is nothing, all is
+        painted: the decoded results, (N, 3, S, S), in about [−1, 1].
+        coded: the originals, encoded and decoded, likewise.
+        original: the crops, likewise.
+        mask: how much of each was repainted, (N, 1, S, S) in [0, 1]; where that is nothing, all is
             given back.
     """
-    change = (mask * (painted - coded).square()).mean() / mask.mean().clamp(min=1e-6)
+    squares = (mask * (painted - coded).square()).mean(dim=(1, 2, 3), keepdim=True)
+    change = squares / mask.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
     return painted + (original - coded) / (1 + change / DAMAGED**2)

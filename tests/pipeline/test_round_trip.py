@@ -9,7 +9,7 @@ SHAPE = (1, 3, 16, 16)
 ORIGINAL = torch.linspace(-0.5, 0.5, 3 * 16 * 16).view(SHAPE)
 LOSS = 0.02 * torch.sin(torch.arange(3.0 * 16 * 16)).view(SHAPE)
 CODED = ORIGINAL - LOSS
-EVERYWHERE = torch.ones(16, 16)
+EVERYWHERE = torch.ones(1, 1, 16, 16)
 
 
 def test_an_unchanged_face_comes_back_whole():
@@ -24,8 +24,8 @@ def test_the_more_changed_the_less_comes_back(times, share):
 
 
 def test_only_changes_under_the_mask_count():
-    mask = torch.zeros(16, 16)
-    mask[:8] = 1
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8, :] = 1
     painted = CODED.clone()
     painted[..., 8:, :] += 1
     assert torch.allclose(give_back(painted, CODED, ORIGINAL, mask) - painted, LOSS, atol=1e-6)

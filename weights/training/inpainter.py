@@ -12,36 +12,26 @@ noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusio
 2301.11093).
 """
 
-from functools import partial
-from pathlib import Path
 from typing import cast
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler
 
 from weights.training import common, workers
-from weights.training.light_decoder import Imitator
+from weights.training.eye import Eye
 from weights.training.network import SCHEDULER_CONFIG, Inpainter
-from weights.training.objective import WINDOW, Eye, step_loss
+from weights.training.objective import step_loss
 from weights.training.optimizer import MuonWithAdamW
 from weights.training.pairs import PairRing, load_portraits
 from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
-from weights.training.vae import decode
 
-BATCH = 16
-PEAK_RATE = 1e-3
-RING = 4000
+BATCH = 8
+PEAK_RATE = 7e-4
+RING = 3000
 FIRST_PAIRS = 400
-# Steps of the light decoder before the first of the inpainter, and faces a step that it sees.
-FIRST_IMITATIONS = 400
-IMITATED = 2
 # Steps a pair that is made, on average.
 STEPS_A_PAIR = 4
-# For this last share of the time the loss looks through the VAE itself, at parts of this many
-# latents a side: a step takes twice as long then.
-VAE_SHARE = 0.45
-VAE_SIDE, VAE_BORDER = 32, 3
 
 
 def export(model: Inpainter) -> None:
@@ -55,19 +45,6 @@ def export(model: Inpainter) -> None:
         part.half().save_pretrained(common.TINY_DIR / name, safe_serialization=True)
         part.float()
     EulerDiscreteScheduler(**SCHEDULER_CONFIG).save_pretrained(common.TINY_DIR / "scheduler")
-
-
-def start_imitator(
-    vae: AutoencoderKL, ring: PairRing, file: Path, steps: int = FIRST_IMITATIONS
-) -> Imitator:
-    """The light decoder with its teacher: from `file`, or after its first `steps`."""
-    imitator = Imitator(vae, file)
-    for _ in range(0 if imitator.resumed else steps):
-        rows = torch.randint(0, len(ring), (IMITATED,))
-        clean, damaged = ring.clean[rows], ring.damaged[rows]
-        between = damaged + torch.rand(IMITATED, 1, 1, 1) * (clean - damaged)
-        imitator.learn(torch.stack([clean, damaged, between], dim=1).to(vae.device))
-    return imitator
 
 
 def main() -> None:
@@ -99,29 +76,23 @@ def main() -> None:
     ring.load(options.work_dir / "pairs.pt")
     while len(ring) < FIRST_PAIRS:
         ring.make(8)
-    imitator = start_imitator(vae, ring, options.work_dir / "decoder.pt")
-    light = Eye(imitator.decoder, side=WINDOW)
-    exact = Eye(partial(decode, vae), VAE_SIDE, VAE_BORDER)
+    eye = Eye(vae)
 
     def report(losses: list[float]) -> None:
         mean = sum(losses) / max(1, len(losses))
-        figures = measure(restore(averaged, held_out, prompts), vae, held_out, options.work_dir)
+        figures = measure(restore(averaged, held_out, prompts), eye, held_out, options.work_dir)
         print(f"{budget.elapsed_s() / 60:5.1f} min  loss {mean:.4f}  {figures}", flush=True)
         checkpoint.save(model, optimizer, budget)
         ring.save(options.work_dir / "pairs.pt")
-        imitator.save()
         export(averaged)
 
     next_report_s, losses = budget.elapsed_s() + 60, []
     for step in budget.steps():
         if step % (4 * STEPS_A_PAIR) == 0:
             ring.make(4)
-        eye = light if budget.share() < 1 - VAE_SHARE else exact
-        loss, latents = step_loss(model, eye, ring, prompts, signal, BATCH)
+        loss = step_loss(model, eye, ring, prompts, signal, BATCH)
         rate = budget.learning_rate(PEAK_RATE)
         common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)
-        if eye is light:
-            imitator.learn(latents[:IMITATED])
         losses.append(loss.item())
         if worker == 0 and budget.elapsed_s() > next_report_s:
             report(losses)

@@ -11,18 +11,16 @@ Guidance: rows with a negative prompt learn a target that keeps `FAULT_SHARE` mo
 that guidance g moves each prediction away from damage by (g − 1) · FAULT_SHARE of it. The profile
 lets little of the contract's 5–10 act.
 
-The error is mostly taken in pixels. Rows with little damage weigh more than their squared error, or
-the hopeless ones would drown them.
+The error is mostly taken of the picture that the product would give back
+(`weights/training/eye.py`). Rows with little damage weigh more than their squared error, or the
+hopeless ones would drown them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 
-from weights.training import common
+from weights.training.eye import Eye, Sight
 from weights.training.network import Inpainter
 from weights.training.pairs import PairRing
 from weights.training.prompts import Prompts
@@ -43,35 +41,8 @@ USUAL_STEPS = (30, 60)
 # The mean of several possible faces is a good guess of latents and decodes to a bad picture: with
 # the latents' error alone it fell by a quarter, and PSNR hardly rose.
 LATENT_WEIGHT = 0.15
-PIXEL_WEIGHT = 20.0
 # Mean square of a damage that is hardly seen, in latents.
 LIGHT_DAMAGE = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Eye:
-    """How the loss sees latents: `decode` makes pixels of scaled ones, (N, 4, s, s) → (N, 3,
-    FACTOR·s, FACTOR·s), `side` of them a side at most. `border`: how many of these, at each edge,
-    decode otherwise than they would in the whole picture.
-    """
-
-    decode: Callable[[torch.Tensor], torch.Tensor]
-    side: int
-    border: int = 0
-
-    def error(self, got: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """The loss of latents `got` that were to be `wanted`, (N, 4, h, w), each with its `weight`,
-        (N, 1, h, w).
-        """
-        loss = LATENT_WEIGHT * (weight * (got - wanted).square()).mean()
-        side = got.shape[-1]
-        part = common.draw_square(side, min(side, self.side))
-        with torch.no_grad():
-            aim = self.decode(wanted[part])
-        errors = (self.decode(got[part]) - aim).square().mean(dim=1, keepdim=True)
-        inner = slice(self.border, errors.shape[-1] // FACTOR - self.border)
-        seen = (weight[part] * F.avg_pool2d(errors, FACTOR))[..., inner, inner]
-        return loss + PIXEL_WEIGHT * seen.mean()
 
 
 def _draw_steps(count: int) -> torch.Tensor:
@@ -91,6 +62,19 @@ def _draw_window(side: int) -> tuple[slice, slice]:
     return slice(y, y + WINDOW), slice(x, x + WINDOW)
 
 
+def crop_pictures(ring: PairRing, rows: torch.Tensor, window: tuple[slice, slice]) -> Sight:
+    """The pictures of these rows in `window`, rows and columns of latents, aimed at the clean
+    ones.
+    """
+    y, x = (slice(FACTOR * part.start, FACTOR * part.stop) for part in window)
+    clean, damaged = (
+        rgb[rows][..., y, x] / 127.5 - 1 for rgb in (ring.clean_rgb, ring.damaged_rgb)
+    )
+    chips = ring.chips[rows].clone()
+    chips[..., 2] -= torch.tensor([float(x.start), float(y.start)])
+    return Sight(clean, damaged, chips)
+
+
 def step_loss(
     model: Inpainter,
     eye: Eye,
@@ -98,10 +82,8 @@ def step_loss(
     prompts: Prompts,
     signal: torch.Tensor,
     batch: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of one random batch, and its latents (batch, 3, 4, h, w): clean, as they were before
-    the step, and predicted. `signal`: a_t², (1000,), the scheduler's `alphas_cumprod`.
-    """
+) -> torch.Tensor:
+    """The loss of one random batch. `signal`: a_t², (1000,), the scheduler's `alphas_cumprod`."""
     device = next(model.parameters()).device
     rows = torch.randint(0, len(ring), (batch,))
     window = _draw_window(ring.clean.shape[-1])
@@ -120,13 +102,19 @@ def step_loss(
 
     healthy = (torch.rand(batch, 1, 1, 1) < HEALTHY_ROWS).to(device)
     start = torch.where(healthy, clean, damaged)
-    if torch.rand(()) < SECOND_PASS:
+    again = torch.rand(()) < SECOND_PASS
+    if again:
         with torch.no_grad():
             start = start + mask * (predict(start, _draw_steps(batch)) - start)
     steps = _draw_steps(batch)
     share = ((steps + 1) / FULL_STEP).clamp(max=1) * (1 - FAULT_SHARE * negative.float())
-    wanted = start + share.view(-1, 1, 1, 1).to(device) * (clean - start)
+    share = share.view(-1, 1, 1, 1).to(device)
     got = predict(start, steps)
     size = (clean - start).square().mean(dim=(1, 2, 3), keepdim=True)
     weight = (0.25 + 0.75 * mask) * (size + LIGHT_DAMAGE).rsqrt()
-    return eye.error(got, wanted, weight), torch.stack([clean, start, got.detach()], dim=1)
+    wanted = start + share * (clean - start)
+    loss = LATENT_WEIGHT * (weight * (got - wanted).square()).mean()
+    if again:
+        return loss
+    sight = crop_pictures(ring, rows, window).to(device).toward_clean(healthy, share)
+    return loss + eye.error(got, start, sight, mask, weight)

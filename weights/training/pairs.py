@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from weights.training import common
 from weights.training.damage import Damage, apply_damage, draw_damage
+from weights.training.identity import ChipFinder
 from weights.training.vae import FACTOR
 
 WORK_PX = 256
@@ -51,10 +52,13 @@ def load_portraits(data: Path, labels: Path, *, validation: bool) -> list[Portra
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """`rgb`: (WORK_PX, WORK_PX, 3); `mask`: (WORK_PX, WORK_PX), what to repaint."""
+    """`rgb`: (WORK_PX, WORK_PX, 3); `mask`: (WORK_PX, WORK_PX), what to repaint; `box` of the face,
+    in pixels of the crop.
+    """
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    box: tuple[float, float, float, float]
 
 
 def crop(portrait: Portrait, rng: random.Random) -> Crop:
@@ -83,7 +87,9 @@ def crop(portrait: Portrait, rng: random.Random) -> Crop:
     mask = np.zeros((WORK_PX, WORK_PX), np.uint8)
     pixels = _relight(pixels, rng)
     cv2.ellipse(mask, (tuple(middle), (2 * axes[0], 2 * axes[1]), -angle * mirror), 1, -1)
-    return Crop(pixels, mask.astype(bool))
+    (x, y), half_w, half_h = middle.tolist(), (x1 - x0) / 2 * scale, (y1 - y0) / 2 * scale
+    box = (x - half_w, y - half_h, x + half_w, y + half_h)
+    return Crop(pixels, mask.astype(bool), box)
 
 
 def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
@@ -99,13 +105,15 @@ def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]
 
 
 class PairRing:
-    """Up to `size` pairs on the CPU, fp32: the oldest make room for new ones.
+    """Up to `size` pairs on the CPU: the oldest make room for new ones.
 
-    `clean`, `damaged`, `masked`: (size, 4, 64, 64) scaled latents; `mask`: (size, 1, 64, 64) in {0,
-    1}.
+    Scaled latents, fp32: `clean`, `damaged`, `masked` (size, 4, 64, 64); `mask`, (size, 1, 64, 64)
+    in {0, 1}. Pictures, uint8 RGB: `clean_rgb`, `damaged_rgb` (size, 3, 256, 256). `chips`, (size,
+    2, 3): where the embedding looks, `ChipFinder.find`.
     """
 
-    _FIELDS = ("clean", "damaged", "masked", "mask")
+    _LATENTS = ("clean", "damaged", "masked", "mask")
+    _FIELDS = (*_LATENTS, "clean_rgb", "damaged_rgb", "chips")
 
     def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
         self._vae = vae
@@ -115,6 +123,11 @@ class PairRing:
         side = WORK_PX // FACTOR
         self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
         self.mask = torch.zeros(size, 1, side, side)
+        self.clean_rgb, self.damaged_rgb = (
+            torch.zeros(size, 3, WORK_PX, WORK_PX, dtype=torch.uint8) for _ in range(2)
+        )
+        self.chips = torch.zeros(size, 2, 3)
+        self._finder = ChipFinder()
         self._size = size
         self.made = 0
 
@@ -122,9 +135,9 @@ class PairRing:
         return min(self.made, self._size)
 
     def save(self, file: Path) -> None:
-        """Keep the pairs for a resumed run, in half precision."""
-        count = len(self)
-        state = {name: getattr(self, name)[:count].half() for name in self._FIELDS}
+        """Keep the pairs for a resumed run, latents in half precision."""
+        state = {name: getattr(self, name)[: len(self)] for name in self._FIELDS}
+        state |= {name: state[name].half() for name in self._LATENTS}
         common.save({**state, "made": torch.tensor(self.made)}, file)
 
     def load(self, file: Path) -> None:
@@ -134,7 +147,7 @@ class PairRing:
         state = torch.load(file, weights_only=True)
         self.made = int(state["made"])
         for name in self._FIELDS:
-            getattr(self, name)[: len(self)] = state[name].float()
+            getattr(self, name)[: len(self)] = state[name]
         self._rng.seed(self._seed + self.made)
         self._noise = np.random.default_rng(self._seed + self.made)
 
@@ -142,7 +155,7 @@ class PairRing:
     def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
         """Cut, damage and encode `count` new pairs; with `damages`, these in turn."""
         rows: list[torch.Tensor] = []
-        masks = []
+        masks, chips = [], []
         for index in range(count):
             cut = crop(self._rng.choice(self._portraits), self._rng)
             clean, mask = cut.rgb, cut.mask
@@ -151,6 +164,7 @@ class PairRing:
             hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
             rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
             masks.append(torch.from_numpy(mask))
+            chips.append(torch.from_numpy(self._finder.find(clean, cut.box)))
         pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
         latents = self._vae.encode(pixels).latent_dist.mean.cpu() * self._vae.config.scaling_factor
         places = torch.arange(self.made, self.made + count) % self._size
@@ -159,6 +173,9 @@ class PairRing:
             latents[1::3],
             latents[2::3],
         )
+        levels = ((pixels.cpu() + 1) * 127.5).round().to(torch.uint8)
+        self.clean_rgb[places], self.damaged_rgb[places] = levels[0::3], levels[1::3]
+        self.chips[places] = torch.stack(chips)
         self.mask[places] = torch.nn.functional.interpolate(
             torch.stack(masks)[:, None].float(), scale_factor=1 / FACTOR
         )

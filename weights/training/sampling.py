@@ -6,13 +6,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler
+import torch.nn.functional as F
+from diffusers import EulerDiscreteScheduler
 
 from weights.training.damage import Damage
+from weights.training.eye import Eye
 from weights.training.network import SCHEDULER_CONFIG
+from weights.training.objective import crop_pictures
 from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
-from weights.training.vae import FACTOR, decode
+from weights.training.vae import FACTOR
 
 STRENGTH = 0.04
 GUIDANCE = 1.05
@@ -66,35 +69,29 @@ def restore(model: Any, ring: PairRing, prompts: Any) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def measure(restored: torch.Tensor, vae: AutoencoderKL, ring: PairRing, folder: Path) -> str:
-    """PSNR inside the masks, damaged and restored, against the clean faces as the VAE keeps them; a
-    sheet in `folder`.
+def measure(restored: torch.Tensor, eye: Eye, ring: PairRing, folder: Path) -> str:
+    """Of damaged and of restored faces as the product shows them: PSNR inside the masks and the
+    embedding's distance, both to the clean faces, per level; a sheet in `folder`.
     """
-    latents = {
-        "damaged": ring.damaged[: len(ring)],
-        "restored": restored,
-        "clean": ring.clean[: len(ring)],
-    }
-    pictures = {
-        name: decode(vae, values.to(vae.device)).clamp(-1, 1).cpu()
-        for name, values in latents.items()
-    }
-    mask = torch.nn.functional.interpolate(ring.mask[: len(ring)], scale_factor=float(FACTOR))
+    rows = torch.arange(len(ring))
+    sight = crop_pictures(ring, rows, (slice(0, ring.clean.shape[-1]),) * 2).to(restored.device)
+    start, mask = (values[rows].to(restored.device) for values in (ring.damaged, ring.mask))
+    seen = eye.picture(restored, start, sight.original, mask).clamp(-1, 1)
+    inside = F.interpolate(mask, scale_factor=float(FACTOR))
+    clean = eye.embed(sight.aim, sight.chips)
     report = []
-    for name in ("damaged", "restored"):
-        error = ((pictures[name] - pictures["clean"]).pow(2) * mask).sum(dim=(1, 2, 3)) / (
-            3 * mask.sum(dim=(1, 2, 3))
-        )
-        psnr = 10 * torch.log10(4 / error.clamp_min(1e-5))
+    for name, pictures in (("damaged", sight.original), ("restored", seen)):
+        errors = ((pictures - sight.aim).square() * inside).sum(dim=(1, 2, 3))
+        psnr = 10 * torch.log10(4 / (errors / (3 * inside.sum(dim=(1, 2, 3)))).clamp_min(1e-5))
+        distance = (eye.embed(pictures, sight.chips) - clean).norm(dim=1)
         levels = [
-            f"{level} {psnr[row :: len(LEVELS)].mean():.2f}" for row, level in enumerate(LEVELS)
+            f"{level} {psnr[row :: len(LEVELS)].mean():.2f} dB"
+            f" {distance[row :: len(LEVELS)].mean():.3f}"
+            for row, level in enumerate(LEVELS)
         ]
-        report.append(f"{name}: {', '.join(levels)} dB")
-    columns = [
-        torch.cat([pictures[name][row] for name in latents], dim=1)
-        for row in range(min(16, len(ring)))
-    ]
-    rows = torch.cat([torch.cat(columns[:8], dim=2), torch.cat(columns[8:], dim=2)], dim=1)
-    sheet = ((rows.permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.uint8)
+        report.append(f"{name}: {', '.join(levels)}")
+    columns = torch.cat([sight.original, seen, sight.aim], dim=2)[:16].cpu()
+    halves = [torch.cat(list(half), dim=2) for half in columns.chunk(2)]
+    sheet = ((torch.cat(halves, dim=1).permute(1, 2, 0).numpy() + 1) * 127.5).astype(np.uint8)
     cv2.imwrite(str(folder / "sheet.png"), np.ascontiguousarray(sheet[..., ::-1]))
     return "; ".join(report)

@@ -1,0 +1,54 @@
+"""dlib's networks, which the package `face-recognition-models` holds (extra `eval`)."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import dlib
+import numpy as np
+from numpy.typing import NDArray
+
+# The landmark finder learned from boxes of dlib's own detector, which span brows to chin. Medians
+# over 40 portraits where that detector and this project's found one face: its square is 0.94 of our
+# box's height wide, its centre 0.02 of the height lower and 0.02 of the width to the left, which is
+# nothing. With the square so made, embeddings differ by 0.06 from those with dlib's own box.
+_SIDE = 0.94
+_LOWER = 0.02
+
+
+def model_file(name: str) -> Path:
+    """Where the package keeps the model `name`.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+    """
+    # The package is not imported: it asks for setuptools.
+    spec = find_spec("face_recognition_models")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("face_recognition_models")
+    return Path(spec.origin).parent / "models" / name
+
+
+def embedding_file() -> Path:
+    """The weights of King's dlib_face_recognition_resnet_model_v1."""
+    return model_file("dlib_face_recognition_resnet_model_v1.dat")
+
+
+class LandmarkFinder:
+    """Finds the corners of the eyes and the nose's end."""
+
+    def __init__(self) -> None:
+        self._predictor = dlib.shape_predictor(
+            str(model_file("shape_predictor_5_face_landmarks.dat"))
+        )
+
+    def find(self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Any:
+        """Of the upright face in `box` (x0, y0, x1, y1) of `rgb` (H, W, 3), as dlib's
+        `full_object_detection`.
+        """
+        x0, y0, x1, y1 = box
+        height = y1 - y0
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2 + _LOWER * height
+        half = _SIDE * height / 2
+        square = dlib.rectangle(*(round(v) for v in (x - half, y - half, x + half, y + half)))
+        return self._predictor(rgb, square)
