@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from weights.training import mean
@@ -27,6 +28,8 @@ def test_each_tensor_is_averaged_in_its_own_type(
     assert got["a"].dtype == torch.float16
     assert got["a"].tolist() == [1.5, 0.0]
     assert got["n"] == count
+    with safe_open(out, "pt") as file:
+        assert file.metadata() == {"format": "pt"}
 
 
 def test_files_of_other_networks_are_refused(

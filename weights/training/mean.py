@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the file to write")
     parser.add_argument("files", type=Path, nargs="+", metavar="file", help="a file to average")
     options = parser.parse_args()
-    save_file(mean_of([load_file(file) for file in options.files]), options.out)
+    states = [load_file(file) for file in options.files]
+    # Diffusers and transformers write this beside the tensors, and ask for it.
+    save_file(mean_of(states), options.out, metadata={"format": "pt"})
 
 
 if __name__ == "__main__":
