@@ -80,9 +80,9 @@ def test_going_down_the_loss_leads_to_the_person(eye: Eye, ring: PairRing) -> No
     sight, mask, weight = look(ring, slice(2))
     damaged = ring.damaged[:2]
     got = damaged.clone().requires_grad_()
-    optimizer = torch.optim.Adam([got], lr=0.02)
+    optimizer = torch.optim.Adam([got], lr=0.03)
     errors = []
-    for _ in range(15):
+    for _ in range(8):
         optimizer.zero_grad()
         error = eye.error(got, damaged, sight, mask, weight)
         error.backward()
