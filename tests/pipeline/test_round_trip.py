@@ -30,3 +30,16 @@ def test_only_changes_under_the_mask_count():
     painted[..., 8:, :] += 1
     assert torch.allclose(give_back(painted, CODED, ORIGINAL, mask) - painted, LOSS, atol=1e-6)
     assert torch.allclose(give_back(painted, CODED, ORIGINAL, 0 * mask) - painted, LOSS, atol=1e-6)
+
+
+def test_each_of_a_batch_is_judged_by_its_own_change():
+    much, little = CODED + 3 * DAMAGED, CODED + 0.1 * DAMAGED
+    both = give_back(
+        torch.cat([much, little]),
+        CODED.repeat(2, 1, 1, 1),
+        ORIGINAL.repeat(2, 1, 1, 1),
+        EVERYWHERE.repeat(2, 1, 1, 1),
+    )
+    for row, painted in enumerate((much, little)):
+        alone = give_back(painted, CODED, ORIGINAL, EVERYWHERE)
+        torch.testing.assert_close(both[row : row + 1], alone)
