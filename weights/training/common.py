@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import EllipsisType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -160,12 +159,6 @@ class Checkpoint:
             "spent_s": budget.elapsed_s(),
         }
         save(state, self.file)
-
-
-def draw_square(side: int, length: int) -> tuple[EllipsisType, slice, slice]:
-    """The index of a random square, `length` of `side` rows and columns, of the last two axes."""
-    y, x = torch.randint(0, side - length + 1, (2,)).tolist()
-    return ..., slice(y, y + length), slice(x, x + length)
 
 
 Tensors: TypeAlias = tuple[torch.Tensor, ...] | list[torch.Tensor]

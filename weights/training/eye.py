@@ -12,8 +12,8 @@ from weights.training.vae import FACTOR, decode
 
 PIXEL_WEIGHT = 20.0
 IDENTITY_WEIGHT = 3.0
-# Distances of embeddings: those below this are noise, and what is added to the damaged face's
-# before the restored one's is divided by it.
+# Distances of embeddings: those below the first are noise; the second is added to the damaged
+# face's before the restored one's is divided by it, or lightly damaged ones would count too much.
 SMALL_DISTANCE = 0.06
 DAMAGED_DISTANCE = 0.1
 
@@ -45,9 +45,9 @@ class Eye:
     """Decodes by the VAE, gives back what that loses, pastes, and compares: each pixel, and whose
     face dlib's embedding takes it for.
 
-    The embedding must see the picture as the product makes it. Seen through a light imitation of
-    the decoder, 159 steps of its error brought held-out faces no nearer; seen so, 127 steps of half
-    the size took another 3.7 % of the damaged faces' distance away.
+    The embedding must see the picture as the product makes it. With a light imitation of the
+    decoder, 159 steps of twelve faces brought held-out ones no nearer; with this, 127 steps of
+    eight took another 3.7 % of heavily damaged faces' distance away.
     """
 
     def __init__(self, vae: AutoencoderKL) -> None:

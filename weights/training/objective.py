@@ -115,6 +115,7 @@ def step_loss(
     wanted = start + share * (clean - start)
     loss = LATENT_WEIGHT * (weight * (got - wanted).square()).mean()
     if again:
+        # The picture that such a start stands for was never made.
         return loss
     sight = crop_pictures(ring, rows, window).to(device).toward_clean(healthy, share)
     return loss + eye.error(got, start, sight, mask, weight)

@@ -155,7 +155,7 @@ class PairRing:
     def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
         """Cut, damage and encode `count` new pairs; with `damages`, these in turn."""
         rows: list[torch.Tensor] = []
-        masks, chips = [], []
+        rgbs, masks, chips = [], [], []
         for index in range(count):
             cut = crop(self._rng.choice(self._portraits), self._rng)
             clean, mask = cut.rgb, cut.mask
@@ -163,6 +163,7 @@ class PairRing:
             damaged = apply_damage(clean, damage, self._noise)
             hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
             rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
+            rgbs += [clean, damaged]
             masks.append(torch.from_numpy(mask))
             chips.append(torch.from_numpy(self._finder.find(clean, cut.box)))
         pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
@@ -173,8 +174,8 @@ class PairRing:
             latents[1::3],
             latents[2::3],
         )
-        levels = ((pixels.cpu() + 1) * 127.5).round().to(torch.uint8)
-        self.clean_rgb[places], self.damaged_rgb[places] = levels[0::3], levels[1::3]
+        pictures = torch.from_numpy(np.stack(rgbs)).permute(0, 3, 1, 2)
+        self.clean_rgb[places], self.damaged_rgb[places] = pictures[0::2], pictures[1::2]
         self.chips[places] = torch.stack(chips)
         self.mask[places] = torch.nn.functional.interpolate(
             torch.stack(masks)[:, None].float(), scale_factor=1 / FACTOR
