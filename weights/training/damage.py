@@ -30,10 +30,13 @@ def _draw_cast(rng: random.Random) -> tuple[float, float, float]:
 
 
 def draw_damage(rng: random.Random) -> Damage:
-    """A recipe for training: anything from almost nothing to a 25-px face, heavy damage in two of
-    five.
+    """A recipe for training: none now and then, else anything from almost nothing to a 25-px face,
+    heavy damage in two of five.
     """
-    if rng.random() < 0.4:
+    kind = rng.random()
+    if kind < 0.06:
+        return Damage()
+    if kind < 0.46:
         return Damage(
             shrink=rng.uniform(3.5, 6.5),
             noise=rng.uniform(2, 9),

@@ -118,10 +118,20 @@ class FaceEmbedding(torch.nn.Module):
 
     def forward(self, chips: torch.Tensor) -> torch.Tensor:
         """See the class."""
+        return self.levels(chips)[-1]
+
+    def levels(self, chips: torch.Tensor) -> list[torch.Tensor]:
+        """What comes out of each level of blocks, (N, C, h, w), but of the last, and then the
+        embedding.
+        """
         x = ((chips + 1) * 127.5 - self.mean) / 256
         x = F.max_pool2d(F.relu(self.entry(x)), 3, 2)
-        embedding: torch.Tensor = self.blocks(x).mean(dim=(2, 3)) @ self.last
-        return embedding
+        seen, start = [], 0
+        for _, count in LEVELS:
+            x = self.blocks[start : start + count](x)
+            seen.append(x)
+            start += count
+        return [*seen[:-1], seen[-1].mean(dim=(2, 3)) @ self.last]
 
 
 class ChipFinder:

@@ -27,7 +27,7 @@ from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 
 BATCH = 8
-PEAK_RATE = 7e-4
+PEAK_RATE = 3e-4
 RING = 3000
 FIRST_PAIRS = 400
 # Steps a pair that is made, on average.

@@ -32,7 +32,6 @@ FULL_STEP = 40
 LAST_STEP = 100
 FAULT_SHARE = 0.5
 NEGATIVE_ROWS = 0.05
-HEALTHY_ROWS = 0.06
 SECOND_PASS = 0.05
 WINDOW = 48
 # Of this share of the rows T is drawn near FULL_STEP, where the API's defaults are.
@@ -87,7 +86,7 @@ def step_loss(
     device = next(model.parameters()).device
     rows = torch.randint(0, len(ring), (batch,))
     window = _draw_window(ring.clean.shape[-1])
-    clean, damaged, masked, mask = (
+    clean, start, masked, mask = (
         values[rows][(..., *window)].to(device)
         for values in (ring.clean, ring.damaged, ring.masked, ring.mask)
     )
@@ -100,8 +99,6 @@ def step_loss(
         sample = torch.cat([noised, mask, masked], dim=1).to(memory_format=torch.channels_last)
         return cast(torch.Tensor, model(sample, steps.to(device), context, pooled))
 
-    healthy = (torch.rand(batch, 1, 1, 1) < HEALTHY_ROWS).to(device)
-    start = torch.where(healthy, clean, damaged)
     again = torch.rand(()) < SECOND_PASS
     if again:
         with torch.no_grad():
@@ -117,5 +114,5 @@ def step_loss(
     if again:
         # The picture that such a start stands for was never made.
         return loss
-    sight = crop_pictures(ring, rows, window).to(device).toward_clean(healthy, share)
+    sight = crop_pictures(ring, rows, window).to(device).aimed(share)
     return loss + eye.error(got, start, sight, mask, weight)
