@@ -19,7 +19,7 @@ FEATURE_WEIGHT = 3.0
 # face's before the restored one's is divided by it, or lightly damaged ones would count too much.
 SMALL_DISTANCE = 0.06
 DAMAGED_DISTANCE = 0.1
-# The same two for the embedding's inner levels, as shares of the clean face's root mean square.
+# The same two for the embedding's inner levels, as shares of the norm of what they see of the aim.
 SMALL_SHARE = 0.1
 DAMAGED_SHARE = 0.15
 
@@ -89,15 +89,15 @@ class Eye:
         painted = give_back(self._decode(got), coded, original, soft)
         return original + soft * (painted - original)
 
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        with self._bfloat16.context():
-            shown = decode(self._vae, latents)
-        return shown.float()
-
     def embed(self, pictures: torch.Tensor, chips: torch.Tensor) -> torch.Tensor:
         """Whose faces these are: (N, 3, S, S) and the chips' places (N, 2, 3) → (N, 128)."""
         embeddings: torch.Tensor = self._embedding(cut_chips(pictures, chips))
         return embeddings
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        with self._bfloat16.context():
+            shown = decode(self._vae, latents)
+        return shown.float()
 
     def _look(self, pictures: torch.Tensor, chips: torch.Tensor) -> list[torch.Tensor]:
         """What the embedding's levels see, and the embedding."""
@@ -113,18 +113,25 @@ class Eye:
             aim, before = (
                 self._look(picture, sight.chips) for picture in (sight.aim, sight.original)
             )
-        *levels, identity = (
-            _left(*views) for views in zip(self._look(seen, sight.chips), aim, before, strict=True)
-        )
-        return IDENTITY_WEIGHT * identity + FEATURE_WEIGHT * sum(levels) / len(levels)
+        after = self._look(seen, sight.chips)
+        identity = _left(after[-1], aim[-1], before[-1], SMALL_DISTANCE, DAMAGED_DISTANCE)
+        levels = []
+        for views in zip(after[:-1], aim[:-1], before[:-1], strict=True):
+            size = views[1].flatten(1).norm(dim=1)
+            levels.append(_left(*views, SMALL_SHARE * size, DAMAGED_SHARE * size))
+        return IDENTITY_WEIGHT * identity + FEATURE_WEIGHT * torch.stack(levels).mean()
 
 
-def _left(after: torch.Tensor, aim: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """The mean of the share of the distance between `before` and `aim` that is left."""
-    small, damaged = torch.tensor(SMALL_DISTANCE), torch.tensor(DAMAGED_DISTANCE)
-    if aim.ndim == 4:
-        size = aim.flatten(1).norm(dim=1)
-        small, damaged = SMALL_SHARE * size, DAMAGED_SHARE * size
+def _left(
+    after: torch.Tensor,
+    aim: torch.Tensor,
+    before: torch.Tensor,
+    small: torch.Tensor | float,
+    damaged: torch.Tensor | float,
+) -> torch.Tensor:
+    """The mean share of the distance between `before` and `aim` that is left; `small` and `damaged`
+    as the constants above.
+    """
     far = (after - aim).flatten(1).square().sum(dim=1)
     left: torch.Tensor = (far + small**2).sqrt() / ((before - aim).flatten(1).norm(dim=1) + damaged)
     return left.mean()
