@@ -8,14 +8,16 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
 
 from weights.training import common
 from weights.training.bfloat16 import BFloat16
 from weights.training.damage import Damage, draw_damage
+from weights.training.deepen import fill_deeper
 from weights.training.eye import Eye, Sight
 from weights.training.identity import cut_chips
-from weights.training.network import SCHEDULER_CONFIG, Inpainter
+from weights.training.inpainter import load_exported
+from weights.training.network import SCHEDULER_CONFIG, UNET_CONFIG, Inpainter
 from weights.training.objective import crop_pictures, step_loss
 from weights.training.optimizer import MuonWithAdamW
 from weights.training.pairs import PairRing, Portrait
@@ -200,3 +202,29 @@ def test_weights_that_muon_cannot_be_shown_are_refused() -> None:
     model = Inpainter()
     with pytest.raises(ValueError, match="channels_last"):
         MuonWithAdamW(model, hidden=model.unet)
+
+
+def test_a_deeper_unet_begins_as_what_it_was(model: Inpainter) -> None:
+    shallow = UNet2DConditionModel(**{**UNET_CONFIG, "layers_per_block": 1})
+    with torch.no_grad():
+        for weight in shallow.parameters():
+            weight.normal_(std=0.1)
+    fill_deeper(model.unet, shallow.state_dict(), ((1, 1, 1, 1), UNET_CONFIG["layers_per_block"]))
+    added = {"text_embeds": torch.randn(2, 16), "time_ids": torch.full((2, 6), 256.0)}
+    sample, context = torch.randn(2, 9, 16, 16), torch.randn(2, 77, 32)
+    with torch.inference_mode():
+        before, after = (
+            unet(sample, 40, encoder_hidden_states=context, added_cond_kwargs=added).sample
+            for unet in (shallow, model.unet)
+        )
+    assert before.abs().max() > 0.01
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+def test_training_can_begin_at_the_exported_weights(model: Inpainter) -> None:
+    load_exported(model)
+    for name in ("unet", "text_encoder", "text_encoder_2"):
+        part = getattr(model, name)
+        exported = type(part).from_pretrained(common.TINY_DIR / name, torch_dtype=torch.float32)
+        for key, value in exported.state_dict().items():
+            torch.testing.assert_close(part.state_dict()[key], value, rtol=0, atol=0)

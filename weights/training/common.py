@@ -33,10 +33,15 @@ class Options:
     device: torch.device
     work_dir: Path
     seed: int
+    from_exported: bool
 
 
-def parse_options(name: str, description: str, default_minutes: float) -> Options:
-    """Read the command line that all training commands share."""
+def parse_options(
+    name: str, description: str, default_minutes: float, *, may_go_on: bool = False
+) -> Options:
+    """Read the command line that all training commands share; with `may_go_on` also whether the
+    exported weights are where to begin.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m weights.training.{name}", description=description
     )
@@ -53,6 +58,12 @@ def parse_options(name: str, description: str, default_minutes: float) -> Option
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
+    if may_go_on:
+        parser.add_argument(
+            "--from-exported",
+            action="store_true",
+            help="begin at the exported weights, where no checkpoint is to be resumed",
+        )
     values = parser.parse_args()
     device = values.device
     if device == "auto":
@@ -61,7 +72,14 @@ def parse_options(name: str, description: str, default_minutes: float) -> Option
     torch.manual_seed(values.seed)
     work_dir = values.work_dir / name
     work_dir.mkdir(parents=True, exist_ok=True)
-    return Options(values.data, values.minutes, torch.device(device), work_dir, values.seed)
+    return Options(
+        values.data,
+        values.minutes,
+        torch.device(device),
+        work_dir,
+        values.seed,
+        from_exported=may_go_on and values.from_exported,
+    )
 
 
 def face_files(data: Path, *, validation: bool) -> list[Path]:

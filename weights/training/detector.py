@@ -135,10 +135,15 @@ def export(model: DetectionModel, figures: dict[str, Any], minutes: float) -> No
 
 def main() -> None:
     """Train, validate every ten minutes, export at the end."""
-    options = common.parse_options("detector", "Train the tiny face detector.", default_minutes=70)
+    options = common.parse_options(
+        "detector", "Train the tiny face detector.", default_minutes=70, may_go_on=True
+    )
     labels = options.work_dir.parent / "labels"
     model = build_model()
-    start_from_nudenet(model, load_file(labels / "nudenet.safetensors"))
+    if options.from_exported:
+        model.load_state_dict(load_file(FOLDER / "model.safetensors"))
+    else:
+        start_from_nudenet(model, load_file(labels / "nudenet.safetensors"))
     model.args = GAINS
     model.to(options.device, memory_format=torch.channels_last)
     criterion = v8DetectionLoss(model)

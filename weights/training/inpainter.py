@@ -15,11 +15,13 @@ noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusio
 from typing import cast
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from weights.training import common, workers
+from weights.training.deepen import fill_deeper
 from weights.training.eye import Eye
-from weights.training.network import SCHEDULER_CONFIG, Inpainter
+from weights.training.network import SCHEDULER_CONFIG, UNET_CONFIG, Inpainter
 from weights.training.objective import step_loss
 from weights.training.optimizer import MuonWithAdamW
 from weights.training.pairs import PairRing, load_portraits
@@ -47,9 +49,27 @@ def export(model: Inpainter) -> None:
     EulerDiscreteScheduler(**SCHEDULER_CONFIG).save_pretrained(common.TINY_DIR / "scheduler")
 
 
+def load_exported(model: Inpainter) -> None:
+    """Take up what `export` wrote; a UNet with fewer layers is deepened."""
+    text_encoders = {
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": CLIPTextModelWithProjection,
+    }
+    for name, kind in text_encoders.items():
+        exported = kind.from_pretrained(common.TINY_DIR / name, torch_dtype=torch.float32)
+        getattr(model, name).load_state_dict(exported.state_dict())
+    unet = UNet2DConditionModel.from_pretrained(common.TINY_DIR / "unet", torch_dtype=torch.float32)
+    before, layers = unet.config.layers_per_block, UNET_CONFIG["layers_per_block"]
+    if isinstance(before, int):
+        before = (before,) * len(layers)
+    fill_deeper(model.unet, unet.state_dict(), (before, layers))
+
+
 def main() -> None:
     """Train, export and measure every few minutes."""
-    options = common.parse_options("inpainter", "Train the tiny inpainter.", default_minutes=160)
+    options = common.parse_options(
+        "inpainter", "Train the tiny inpainter.", default_minutes=160, may_go_on=True
+    )
     worker = workers.join()
     vae = (
         AutoencoderKL.from_pretrained(common.TINY_DIR / "vae", torch_dtype=torch.float32)
@@ -64,6 +84,8 @@ def main() -> None:
     held_out.make(24, tuple(LEVELS.values()))
     # torch's types forget `memory_format`.
     model: Inpainter = Inpainter().to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.from_exported:
+        load_exported(model)
     optimizer = MuonWithAdamW(model, hidden=model.unet)
     budget = common.Budget(options.minutes * 60)
     checkpoint = common.Checkpoint(options.work_dir / "last.pt")

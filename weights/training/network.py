@@ -17,7 +17,7 @@ UNET_CONFIG: dict[str, Any] = {
     "down_block_types": ("DownBlock2D",) * 2 + ("CrossAttnDownBlock2D",) * 2,
     "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",) * 2,
     "block_out_channels": (32, 64, 96, 128),
-    "layers_per_block": 1,
+    "layers_per_block": (2, 2, 2, 1),
     "transformer_layers_per_block": 1,
     "attention_head_dim": 4,
     "norm_num_groups": 8,
