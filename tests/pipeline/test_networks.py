@@ -29,7 +29,8 @@ def save_own(folder: Path, tiny_folder: Path, channels: int) -> dict[str, torch.
     """A diffusers folder of other networks than tiny's; the encoders' widths tell them apart."""
     torch.manual_seed(channels)
     sizes = json.loads((tiny_folder / "unet" / "config.json").read_text())
-    sizes |= {"in_channels": channels, "cross_attention_dim": 40}
+    # In the single file's layout every level has as many layers, as SDXL's have.
+    sizes |= {"in_channels": channels, "cross_attention_dim": 40, "layers_per_block": 1}
     text = json.loads((tiny_folder / "text_encoder_2" / "config.json").read_text())
     wide = {"hidden_size": 24, "num_attention_heads": 2, "projection_dim": text["projection_dim"]}
     parts = {
