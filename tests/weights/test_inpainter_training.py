@@ -209,7 +209,7 @@ def test_a_deeper_unet_begins_as_what_it_was(model: Inpainter) -> None:
     with torch.no_grad():
         for weight in shallow.parameters():
             weight.normal_(std=0.1)
-    fill_deeper(model.unet, shallow.state_dict(), ((1, 1, 1, 1), UNET_CONFIG["layers_per_block"]))
+    fill_deeper(model.unet, shallow)
     added = {"text_embeds": torch.randn(2, 16), "time_ids": torch.full((2, 6), 256.0)}
     sample, context = torch.randn(2, 9, 16, 16), torch.randn(2, 77, 32)
     with torch.inference_mode():

@@ -1,42 +1,35 @@
 """Give a UNet more layers without changing what it does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
+from diffusers import UNet2DConditionModel
 
-# What a new block adds to what it lets through: nothing at first.
-_LAST_STEPS = ("conv2.", "proj_out.")
+# What they make is what a block adds to what it lets through: in a new one, nothing at first.
+_LAST_STEPS = ("conv2", "proj_out")
 
 
 @torch.no_grad()
-def fill_deeper(
-    deeper: torch.nn.Module,
-    state: Mapping[str, torch.Tensor],
-    layers: tuple[Sequence[int], Sequence[int]],
-) -> None:
-    """Fill a diffusers UNet from the weights of one that has fewer layers in some of its levels:
-    it then does what that one does, and the new blocks' inner weights are random.
+def fill_deeper(deeper: UNet2DConditionModel, shallower: UNet2DConditionModel) -> None:
+    """Fill a freshly made UNet from one that has at most as many layers in each of its levels: it
+    then does what that one does, and the new blocks' inner weights are random.
 
     A level's new layers come after its old ones and hand on what they are given, so that their skip
     connections all carry the same. On the way up the first block is told by its width apart from
     the others, so the new ones come second.
 
-    Args:
-        deeper: a `UNet2DConditionModel`, freshly made.
-        state: the other one's weights.
-        layers: a level's layers from the finest to the coarsest, of the other and of this one.
-
     Raises:
         RuntimeError: some tensor has another shape.
     """
-    filled = deeper.state_dict()
+    layers = (_layers(shallower), _layers(deeper))
+    state, filled = shallower.state_dict(), deeper.state_dict()
     for name, value in filled.items():
         source = _source(name, layers)
         if source is not None:
             filled[name] = state[source].to(value.dtype)
             continue
         *_, module, kind = name.split(".")
-        if f"{module}." in _LAST_STEPS:
+        if module in _LAST_STEPS:
             value.zero_()
         elif module == "conv_shortcut":
             # Of what came up and the skip connection, the first passes.
@@ -46,8 +39,16 @@ def fill_deeper(
     deeper.load_state_dict(filled)
 
 
+def _layers(unet: UNet2DConditionModel) -> Sequence[int]:
+    """Of each level, from the finest to the coarsest."""
+    layers = unet.config.layers_per_block
+    return [layers] * len(unet.down_blocks) if isinstance(layers, int) else layers
+
+
 def _source(name: str, layers: tuple[Sequence[int], Sequence[int]]) -> str | None:
-    """The tensor of the shallower UNet that belongs here; None for a new block's."""
+    """The tensor of the shallower UNet that belongs here; None for a new block's. `layers`: of the
+    shallower and of the deeper one.
+    """
     side, *path = name.split(".")
     if side not in ("down_blocks", "up_blocks") or path[1] not in ("resnets", "attentions"):
         return name

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from weights.training import common, workers
 from weights.training.deepen import fill_deeper
 from weights.training.eye import Eye
-from weights.training.network import SCHEDULER_CONFIG, UNET_CONFIG, Inpainter
+from weights.training.network import SCHEDULER_CONFIG, Inpainter
 from weights.training.objective import step_loss
 from weights.training.optimizer import MuonWithAdamW
 from weights.training.pairs import PairRing, load_portraits
@@ -59,10 +59,7 @@ def load_exported(model: Inpainter) -> None:
         exported = kind.from_pretrained(common.TINY_DIR / name, torch_dtype=torch.float32)
         getattr(model, name).load_state_dict(exported.state_dict())
     unet = UNet2DConditionModel.from_pretrained(common.TINY_DIR / "unet", torch_dtype=torch.float32)
-    before, layers = unet.config.layers_per_block, UNET_CONFIG["layers_per_block"]
-    if isinstance(before, int):
-        before = (before,) * len(layers)
-    fill_deeper(model.unet, unet.state_dict(), (before, layers))
+    fill_deeper(model.unet, unet)
 
 
 def main() -> None:
