@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import geometric_mean
 
 import cv2
+import numpy as np
 
 from pipeline.compositing import cut
 from pipeline.geometry import box_to_image, common_share, iou
+from pipeline.health import crispness
 from pipeline.request import DetailRequest, FaceOrder
 from pipeline.stages import FaceDetector
 from pipeline.types import CropRegion, FaceBox, FaceCrop, Find, Image
@@ -19,12 +22,12 @@ PART_SHARE = 0.5
 MOST_FINDS = 300
 
 # Seen upright, a turned face scores little. Finds from this share of the threshold on, the best
-# `MOST_SUSPECTS` of them, are looked at again in all turns, in crops of `CROP` times the face that
-# are `CROP_PX` a side. Of 1,120 composed faces from 24 px on, half of them turned, that names the
-# right turn for 98.8 %; 2 times the face for 98.2 %, 2.4 times in 96 px for 96.8 %.
-SUSPICION = 1 / 9
+# `MOST_SUSPECTS` of them, are looked at again in all turns, each of them twice: from near and, in a
+# mirror, from further away, so many times the face's size in crops of `CROP_PX` a side. What only
+# resembles a face seldom does so both times.
+SUSPICION = 0.08
 MOST_SUSPECTS = 64
-CROP = 1.6
+NEAR, FURTHER = 1.6, 2.2
 CROP_PX = 128
 SAME_FACE_IOU = 0.4
 # How smaller faces lie can hardly be told; they are taken as they were found.
@@ -32,12 +35,18 @@ TURNED_FROM_PX = 20.0
 # By how much another turn must show the face better than the one in which it was found.
 TURN_MARGIN = 0.05
 
-# The second look's weight in the score. An earlier detector's figures: of 319 composed faces, half
-# of them turned, 87 % of the turned ones reach 0.45 with 1/2, and 96 % with 3/4; with both do 99 %
-# of the upright ones, and something in 5 of 116 pictures without faces.
+# The second look's weight in the score, where the first one was in the same turn, and where it was
+# not: lying faces score little, whatever they are.
 SECOND_LOOK = 0.75
+TURNED_SECOND_LOOK = 0.9
 # Most composed faces from 32 px on score more, and next to nothing else does.
 SURE = 0.7
+
+# A face that is soft for its size scores less than a crisp one, and what only resembles a face is
+# nearly always crisp: up to SOFT (`health.crispness`) a score is raised to the power of
+# `SOFT_EXPONENT`, from CRISP on it stays.
+SOFT, CRISP = 0.03, 0.06
+SOFT_EXPONENT = 0.5
 
 _ORDERS: dict[FaceOrder, Callable[[FaceBox], float]] = {
     "size": lambda face: -face.width_px * face.height_px,
@@ -70,7 +79,8 @@ def find_faces(
         others = [view.turned(turns) for view in whole for turns in (1, 2, 3)]
         finds = _look(others, detector, suspicion)
         faces = _merge([*faces, *_look_again(image, finds, detector, suspicion)])
-    return faces
+    credited = [replace(face, score=face.score ** _exponent(image, face)) for face in faces]
+    return sorted(credited, key=_ORDERS["score"])
 
 
 def judge(faces: Sequence[FaceBox], threshold: float, request: DetailRequest) -> list[Find]:
@@ -120,22 +130,39 @@ def _look_again(
     `threshold`. A find that no other turn shows clearly better keeps its box and turn.
     """
     suspects = finds[:MOST_SUSPECTS]
-    crops = [[_crop(image, box, turns) for turns in _turns(box)] for box in suspects]
-    pictures = [crop.image for looks in crops for crop in looks]
+    crops = [[_crops(image, box, turns) for turns in _turns(box)] for box in suspects]
+    pictures = [
+        picture
+        for turned in crops
+        for near, further in turned
+        for picture in (near.image, _mirrored(further.image))
+    ]
     found = iter(detector.detect(pictures, threshold))
     faces = []
-    for box, looks in zip(suspects, crops, strict=True):
+    for box, turned in zip(suspects, crops, strict=True):
         best, best_score, best_lead = box, threshold, 0.0
-        for crop in looks:
-            own = crop.region.quarter_turns == box.quarter_turns
-            for other in next(found):
-                lead = other.score + TURN_MARGIN * own
-                if lead > best_lead and iou(crop.box, other) >= SAME_FACE_IOU:
-                    best = box if own else box_to_image(other, crop.region)
-                    best_score, best_lead = other.score, lead
-        score = box.score ** (1 - SECOND_LOOK) * best_score**SECOND_LOOK
+        for near, further in turned:
+            seen = [
+                *_same_face(near, next(found)),
+                *_same_face(further, [_mirrored_box(other) for other in next(found)]),
+            ]
+            own = near.region.quarter_turns == box.quarter_turns
+            score = geometric_mean([face.score for face in seen] + [threshold] * (2 - len(seen)))
+            lead = score + TURN_MARGIN * own
+            if seen and lead > best_lead:
+                best = box if own else max(seen, key=lambda face: face.score)
+                best_score, best_lead = score, lead
+        same_turn = best.quarter_turns == box.quarter_turns
+        weight = SECOND_LOOK if same_turn else TURNED_SECOND_LOOK
+        score = box.score ** (1 - weight) * best_score**weight
         faces.append(replace(best, score=score))
     return _merge(faces)
+
+
+def _exponent(image: Image, face: FaceBox) -> float:
+    """Which power of its score a face that is crisp would have got."""
+    soft = (CRISP - crispness(image, face)) / (CRISP - SOFT)
+    return 1 - (1 - SOFT_EXPONENT) * min(1.0, max(0.0, soft))
 
 
 def _turns(box: FaceBox) -> tuple[int, ...]:
@@ -144,6 +171,24 @@ def _turns(box: FaceBox) -> tuple[int, ...]:
     return (0, 1, 2, 3) if longer_px >= TURNED_FROM_PX else (box.quarter_turns,)
 
 
-def _crop(image: Image, box: FaceBox, quarter_turns: int) -> FaceCrop:
-    side_px = CROP * box.longer_px
-    return cut(image, box, CropRegion(box.centre_xy, side_px, CROP_PX, quarter_turns))
+def _crops(image: Image, box: FaceBox, quarter_turns: int) -> tuple[FaceCrop, FaceCrop]:
+    """The face from near and from further away."""
+    near, further = (
+        CropRegion(box.centre_xy, factor * box.longer_px, CROP_PX, quarter_turns)
+        for factor in (NEAR, FURTHER)
+    )
+    return cut(image, box, near), cut(image, box, further)
+
+
+def _mirrored(image: Image) -> Image:
+    return Image(np.ascontiguousarray(image.pixels[:, ::-1]))
+
+
+def _mirrored_box(box: FaceBox) -> FaceBox:
+    return replace(box, x0=CROP_PX - box.x1, x1=CROP_PX - box.x0)
+
+
+def _same_face(crop: FaceCrop, found: Sequence[FaceBox]) -> list[FaceBox]:
+    """The likeliest of the finds that lie where the crop's face does, in image pixels, if any."""
+    same = [other for other in found if iou(crop.box, other) >= SAME_FACE_IOU]
+    return [box_to_image(max(same, key=lambda face: face.score), crop.region)] if same else []

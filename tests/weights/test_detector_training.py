@@ -119,7 +119,8 @@ def test_scenes_are_written_once_each_and_without_people(tmp_path: Path) -> None
     picture.transpose(Image.Transpose.ROTATE_180).resize((1600, 1200)).save(folder / "lake.png")
     picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((200, 200)).save(folder / "dot.png")
     picture.transpose(Image.Transpose.ROTATE_90).resize((600, 600)).save(folder / "astronaut.png")
-    photos.write_scenes([folder], out)
+    picture.transpose(Image.Transpose.ROTATE_270).resize((600, 600)).save(folder / "toy.png")
+    photos.write_scenes(photos.scene_files(folder, ("astro", "dot", "hill", "lake", "sizes/")), out)
     assert sorted(file.name for file in out.iterdir()) == ["0001-hill.jpg", "0002-lake.jpg"]
     with Image.open(out / "0002-lake.jpg") as lake:
         assert max(lake.size) == photos.SCENE_PX

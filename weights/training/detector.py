@@ -46,6 +46,8 @@ NUDENET_FACES = [1, 12]
 BATCHES = {128: 32, 320: 12, 416: 8}
 SIDES_PX = (128, 320, 320, 416)
 PEAK_RATE = 4e-4
+# Of a training that begins at the exported weights, which a higher one would unsettle.
+LATER_PEAK_RATE = 2e-4
 GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
 # Every so many steps, pictures without a face are looked through for what the network takes for
 # one; that is trained on.
@@ -144,6 +146,7 @@ def main() -> None:
         model.load_state_dict(load_file(FOLDER / "model.safetensors"))
     else:
         start_from_nudenet(model, load_file(labels / "nudenet.safetensors"))
+    peak = LATER_PEAK_RATE if options.from_exported else PEAK_RATE
     model.args = GAINS
     model.to(options.device, memory_format=torch.channels_last)
     criterion = v8DetectionLoss(model)
@@ -168,7 +171,7 @@ def main() -> None:
         losses, parts = criterion(
             model(to_input([rgb for rgb, _ in examples], options.device)), to_targets(examples)
         )
-        rate = budget.learning_rate(PEAK_RATE)
+        rate = budget.learning_rate(peak)
         common.take_step(losses.sum(), model, optimizer, average, rate=rate, clip=10.0)
         if budget.elapsed_s() > next_report_s:
             shown = {name: round(float(value), 3) for name, value in parts.items()}

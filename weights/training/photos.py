@@ -15,7 +15,7 @@ scikit-image's samples (by uv):
 import argparse
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +69,41 @@ SCENES = (
     "plasma-workspace-wallpapers",
     "ukui-wallpapers",
 )
+OPENCV_SAMPLES = (
+    *("HappyFish", "aloe", "apple", "building", "butterfly"),
+    *("fruits", "home", "leuven", "orange", "squirrel"),
+)
+# Of these, which show more than scenes, the pictures below usr/share whose paths begin so.
+MORE_SCENES = {
+    "kalzium-data": ("kalzium/data/toolpics/",),  # GPL-2+
+    "krank": ("games/krank/levels/unera-backgrounds/",),  # public domain
+    "lomiri-wallpapers-16.04": ("backgrounds/",),  # CC-BY-4.0, CC-BY-SA-3.0 or CC-BY-SA-4.0
+    "mate-screensaver-common": ("backgrounds/cosmos/",),  # GPL-2+
+    "opencv-doc": (  # Apache-2.0 and BSD
+        *(f"doc/opencv-doc/examples/data/{name}" for name in OPENCV_SAMPLES),
+        "doc/opencv-doc/examples/text/scenetext0",
+    ),
+    "palapeli-data": ("palapeli/",),  # GPL-2+
+    "scratch": ("scratch/Media/Backgrounds/",),  # CC-BY-SA-3.0
+    "tuxpaint-data": ("tuxpaint/templates/",),  # GPL-2+
+}
 # GCompris' photographs of these activities are scenes too. CC BY, CC BY-SA, CC0, GPL and public
 # domain, by picture.
 GCOMPRIS = "gcompris-qt-data"
 ACTIVITIES = ("categorization", "explore_farm_animals", "explore_world_animals")
 SCENE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Pictures of real people, which nothing here is trained on, faces in stone, and thumbnails.
-NO_SCENES = ("astronaut", "camera", "lfw", "monuments/", "preview", "screenshot")
+# Pictures of real people, which nothing here is trained on, faces in stone and paint, thumbnails.
+NO_SCENES = (
+    "astronaut",
+    "ball-field",
+    "camera",
+    "graffiti",
+    "lfw",
+    "monuments/",
+    "mural",
+    "preview",
+    "screenshot",
+)
 
 # GPL-2. Of its folders those that show neither people nor dolls.
 STAMPS = "tuxpaint-stamps-default"
@@ -104,7 +132,7 @@ def reduced(file: Path, longest_px: int, mode: str) -> Image.Image:
 
 def fetch_packages(folder: Path) -> None:
     """Download and unpack: `folder/<package>` per package."""
-    packages = sorted({*PHOTOS, *SCENES, GCOMPRIS, STAMPS})
+    packages = sorted({*PHOTOS, *SCENES, *MORE_SCENES, GCOMPRIS, STAMPS})
     subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True)
     for package in packages:
         (archive,) = folder.glob(f"{package}_*.deb")
@@ -137,11 +165,12 @@ def fingerprint(picture: Image.Image) -> bytes:
     return bytes(np.greater(small[:, 1:], small[:, :-1]).tobytes())
 
 
-def scene_files(folder: Path) -> Iterator[Path]:
-    """The pictures below a folder that may be scenes."""
+def scene_files(folder: Path, beginnings: tuple[str, ...] = ("",)) -> Iterator[Path]:
+    """The pictures below a folder that may be scenes, their paths there beginning so."""
     for file in sorted(folder.rglob("*")):
-        path = file.relative_to(folder).as_posix().lower()
-        if file.suffix.lower() in SCENE_SUFFIXES and not any(word in path for word in NO_SCENES):
+        path = file.relative_to(folder).as_posix()
+        named = path.startswith(beginnings) and file.suffix.lower() in SCENE_SUFFIXES
+        if named and not any(word in path.lower() for word in NO_SCENES):
             yield file
 
 
@@ -155,10 +184,10 @@ def unpack_activities(package: Path, out: Path) -> None:
             file.write_bytes(content)
 
 
-def write_scenes(folders: list[Path], out: Path) -> None:
+def write_scenes(files: Iterable[Path], out: Path) -> None:
     """Each picture once, numbered: the numbers decide which are held out."""
     seen: set[bytes] = set()
-    for file in (file for folder in folders for file in scene_files(folder)):
+    for file in files:
         picture = reduced(file, SCENE_PX, "RGB")
         mark = fingerprint(picture)
         if min(picture.size) >= SMALLEST_SCENE_PX and mark not in seen:
@@ -201,7 +230,11 @@ def main() -> None:
         write_photos(fetched, samples, options.data)
         activities = fetched / "activities"
         unpack_activities(fetched / GCOMPRIS, activities)
-        write_scenes([samples, *(fetched / name for name in SCENES), activities], scenes)
+        whole = [samples, *(fetched / name for name in SCENES), activities]
+        files = [file for folder in whole for file in scene_files(folder)]
+        for package, beginnings in MORE_SCENES.items():
+            files += scene_files(fetched / package / "usr/share", beginnings)
+        write_scenes(files, scenes)
         write_objects(fetched / STAMPS / "usr/share/tuxpaint/stamps", objects)
     for folder in (*photos, scenes, objects):
         print(f"{len(list(folder.iterdir()))} pictures in {folder}", flush=True)
