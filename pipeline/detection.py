@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.compositing import cut
 from pipeline.geometry import box_to_image, common_share, iou
-from pipeline.health import crispness
 from pipeline.request import DetailRequest, FaceOrder
 from pipeline.stages import FaceDetector
 from pipeline.types import CropRegion, FaceBox, FaceCrop, Find, Image
@@ -25,7 +24,7 @@ MOST_FINDS = 300
 # `MOST_SUSPECTS` of them, are looked at again in all turns, each of them twice: from near and, in a
 # mirror, from further away, so many times the face's size in crops of `CROP_PX` a side. What only
 # resembles a face seldom does so both times.
-SUSPICION = 0.08
+SUSPICION = 0.1
 MOST_SUSPECTS = 64
 NEAR, FURTHER = 1.6, 2.2
 CROP_PX = 128
@@ -41,12 +40,6 @@ SECOND_LOOK = 0.75
 TURNED_SECOND_LOOK = 0.9
 # Most composed faces from 32 px on score more, and next to nothing else does.
 SURE = 0.7
-
-# A face that is soft for its size scores less than a crisp one, and what only resembles a face is
-# nearly always crisp: up to SOFT (`health.crispness`) a score is raised to the power of
-# `SOFT_EXPONENT`, from CRISP on it stays.
-SOFT, CRISP = 0.03, 0.06
-SOFT_EXPONENT = 0.5
 
 _ORDERS: dict[FaceOrder, Callable[[FaceBox], float]] = {
     "size": lambda face: -face.width_px * face.height_px,
@@ -79,8 +72,7 @@ def find_faces(
         others = [view.turned(turns) for view in whole for turns in (1, 2, 3)]
         finds = _look(others, detector, suspicion)
         faces = _merge([*faces, *_look_again(image, finds, detector, suspicion)])
-    credited = [replace(face, score=face.score ** _exponent(image, face)) for face in faces]
-    return sorted(credited, key=_ORDERS["score"])
+    return faces
 
 
 def judge(faces: Sequence[FaceBox], threshold: float, request: DetailRequest) -> list[Find]:
@@ -157,12 +149,6 @@ def _look_again(
         score = box.score ** (1 - weight) * best_score**weight
         faces.append(replace(best, score=score))
     return _merge(faces)
-
-
-def _exponent(image: Image, face: FaceBox) -> float:
-    """Which power of its score a face that is crisp would have got."""
-    soft = (CRISP - crispness(image, face)) / (CRISP - SOFT)
-    return 1 - (1 - SOFT_EXPONENT) * min(1.0, max(0.0, soft))
 
 
 def _turns(box: FaceBox) -> tuple[int, ...]:

@@ -6,14 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.detection import CRISP, SOFT
 from pipeline.health import (
     BAD_SHARPNESS,
     BAD_SIDE_PX,
     GOOD_SHARPNESS,
     GOOD_SIDE_PX,
     HEALTHY_STRENGTH,
-    crispness,
     is_badly_damaged,
     sharpness,
     strength_share,
@@ -54,12 +52,6 @@ def test_more_damage_is_less_sharp():
     measured = [sharpness(damaged(shrink), FACE) for shrink in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)]
     assert measured == sorted(measured, reverse=True)
     assert measured[0] > BAD_SHARPNESS > measured[-2]
-
-
-def test_a_small_face_can_be_crisp_and_an_enlarged_one_is_not():
-    assert min(crispness(*scaled(Image(ASTRONAUT), factor)) for factor in (0.25, 0.5, 1.0)) > CRISP
-    assert max(crispness(*scaled(Image(ASTRONAUT), factor)) for factor in (3.0, 5.0)) < SOFT
-    assert crispness(damaged(4.0, 8.0, 50), FACE) < SOFT
 
 
 def test_the_pictures_resolution_hides_no_damage_and_makes_none():
