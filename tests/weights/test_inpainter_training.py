@@ -140,14 +140,18 @@ def test_a_window_shows_the_embedding_the_same_face(ring: PairRing) -> None:
     torch.testing.assert_close(chips[0][middle], chips[1][middle], atol=2e-3, rtol=0)
 
 
-def test_pairs_survive_being_kept(vae: AutoencoderKL, ring: PairRing, tmp_path: Path) -> None:
-    ring.save(tmp_path / "pairs.pt")
-    other = PairRing(vae, [], 8, seed=0)
-    other.load(tmp_path / "pairs.pt")
-    assert len(other) == len(ring)
-    for name in ("clean_rgb", "damaged_rgb", "chips"):
-        assert torch.equal(getattr(other, name), getattr(ring, name))
-    torch.testing.assert_close(other.damaged, ring.damaged, atol=2e-3, rtol=1e-3)
+def test_new_pairs_take_the_place_of_the_oldest(vae: AutoencoderKL) -> None:
+    pairs = PairRing(vae, [Portrait(common.load_rgb(EXAMPLE), FACE)], 4, seed=0)
+    pairs.make(4)
+    before = pairs.damaged_rgb.clone()
+    pairs.make(2)
+    assert len(pairs) == 4
+    changed = (pairs.damaged_rgb != before).flatten(1).any(dim=1)
+    assert changed.tolist() == [True, True, False, False]
+    with torch.inference_mode():
+        coded = vae.encode(pairs.damaged_rgb / 127.5 - 1).latent_dist.mean
+        exact = coded * vae.config.scaling_factor
+    assert (pairs.damaged - exact).norm() < 0.01 * exact.norm()
 
 
 def test_the_report_says_what_damage_did_and_what_came_back(

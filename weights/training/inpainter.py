@@ -29,11 +29,12 @@ from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 
 BATCH = 8
-PEAK_RATE = 3e-4
-RING = 3000
-FIRST_PAIRS = 400
-# Steps a pair that is made, on average.
-STEPS_A_PAIR = 4
+PEAK_RATE = 2.5e-4
+# Half of what a step looks at is new. With one new pair in four steps, each was looked at 32 times
+# and known by heart: faces came 31 % nearer there, and 11 % in held-out pairs.
+PAIRS_A_STEP = 4
+RING = 900
+FIRST_PAIRS = 160
 
 
 def export(model: Inpainter) -> None:
@@ -75,8 +76,6 @@ def main() -> None:
         .requires_grad_(False)
     )
     labels = options.work_dir.parent / "labels" / "faces.json"
-    seed = options.seed + 100 * worker
-    ring = PairRing(vae, load_portraits(options.data, labels, validation=False), RING, seed)
     held_out = PairRing(vae, load_portraits(options.data, labels, validation=True), 24, seed=1)
     held_out.make(24, tuple(LEVELS.values()))
     # torch's types forget `memory_format`.
@@ -86,13 +85,15 @@ def main() -> None:
     optimizer = MuonWithAdamW(model, hidden=model.unet)
     budget = common.Budget(options.minutes * 60)
     checkpoint = common.Checkpoint(options.work_dir / "last.pt")
-    resumed = checkpoint.load(model, optimizer, budget)
+    checkpoint.load(model, optimizer, budget)
     average = common.Average(model, decay=0.997)
     averaged = cast(Inpainter, average.model.module)
-    torch.manual_seed(seed + int(resumed))
-    prompts = Prompts(seed + int(resumed))
+    # A resumed run draws other pairs than the cut one did.
+    seed = options.seed + 100 * worker + int(budget.spent_s)
+    torch.manual_seed(seed)
+    prompts = Prompts(seed)
     signal = EulerDiscreteScheduler(**SCHEDULER_CONFIG).alphas_cumprod
-    ring.load(options.work_dir / "pairs.pt")
+    ring = PairRing(vae, load_portraits(options.data, labels, validation=False), RING, seed)
     while len(ring) < FIRST_PAIRS:
         ring.make(8)
     eye = Eye(vae)
@@ -102,13 +103,12 @@ def main() -> None:
         figures = measure(restore(averaged, held_out, prompts), eye, held_out, options.work_dir)
         print(f"{budget.elapsed_s() / 60:5.1f} min  loss {mean:.4f}  {figures}", flush=True)
         checkpoint.save(model, optimizer, budget)
-        ring.save(options.work_dir / "pairs.pt")
         export(averaged)
 
     next_report_s, losses = budget.elapsed_s() + 60, []
     for step in budget.steps():
-        if step % (4 * STEPS_A_PAIR) == 0:
-            ring.make(4)
+        if step % 2 == 0:
+            ring.make(2 * PAIRS_A_STEP)
         loss = step_loss(model, eye, ring, prompts, signal, BATCH)
         rate = budget.learning_rate(PEAK_RATE)
         common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)

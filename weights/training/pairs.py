@@ -2,6 +2,7 @@
 is renewed as training goes.
 """
 
+import copy
 import json
 import random
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from weights.training import common
+from weights.training.bfloat16 import BFloat16
 from weights.training.damage import Damage, apply_damage, draw_damage
 from weights.training.identity import ChipFinder
 from weights.training.vae import FACTOR
@@ -112,13 +114,11 @@ class PairRing:
     2, 3): where the embedding looks, `ChipFinder.find`.
     """
 
-    _LATENTS = ("clean", "damaged", "masked", "mask")
-    _FIELDS = (*_LATENTS, "clean_rgb", "damaged_rgb", "chips")
-
     def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
-        self._vae = vae
+        self._bfloat16 = BFloat16(vae.device)
+        self._vae = self._bfloat16.prepare(copy.deepcopy(vae))
         self._portraits = portraits
-        self._seed, self._rng = seed, random.Random(seed)
+        self._rng = random.Random(seed)
         self._noise = np.random.default_rng(seed)
         side = WORK_PX // FACTOR
         self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
@@ -133,23 +133,6 @@ class PairRing:
 
     def __len__(self) -> int:
         return min(self.made, self._size)
-
-    def save(self, file: Path) -> None:
-        """Keep the pairs for a resumed run, latents in half precision."""
-        state = {name: getattr(self, name)[: len(self)] for name in self._FIELDS}
-        state |= {name: state[name].half() for name in self._LATENTS}
-        common.save({**state, "made": torch.tensor(self.made)}, file)
-
-    def load(self, file: Path) -> None:
-        """Take what `save` kept, if anything."""
-        if not file.exists():
-            return
-        state = torch.load(file, weights_only=True)
-        self.made = int(state["made"])
-        for name in self._FIELDS:
-            getattr(self, name)[: len(self)] = state[name]
-        self._rng.seed(self._seed + self.made)
-        self._noise = np.random.default_rng(self._seed + self.made)
 
     @torch.inference_mode()
     def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
@@ -167,7 +150,9 @@ class PairRing:
             masks.append(torch.from_numpy(mask))
             chips.append(torch.from_numpy(self._finder.find(clean, cut.box)))
         pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
-        latents = self._vae.encode(pixels).latent_dist.mean.cpu() * self._vae.config.scaling_factor
+        with self._bfloat16.context():
+            coded = self._vae.encode(pixels).latent_dist.mean
+        latents = coded.float().cpu() * self._vae.config.scaling_factor
         places = torch.arange(self.made, self.made + count) % self._size
         self.clean[places], self.damaged[places], self.masked[places] = (
             latents[0::3],
