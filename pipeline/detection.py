@@ -23,7 +23,9 @@ MOST_FINDS = 300
 # Seen upright, a turned face scores little. Finds from this share of the threshold on, the best
 # `MOST_SUSPECTS` of them, are looked at again in all turns, each of them twice: from near and, in a
 # mirror, from further away, so many times the face's size in crops of `CROP_PX` a side. What only
-# resembles a face seldom does so both times.
+# resembles a face seldom does so both times: at 0.5 a detector found something in 6 of 131
+# photographs without people looking from near alone, in 2 looking twice, and no fewer faces in 52
+# with people.
 SUSPICION = 0.1
 MOST_SUSPECTS = 64
 NEAR, FURTHER = 1.6, 2.2
