@@ -5,11 +5,11 @@ from dataclasses import replace
 from statistics import geometric_mean
 
 import cv2
-import numpy as np
 
 from pipeline.compositing import cut
-from pipeline.geometry import box_to_image, common_share, iou
+from pipeline.geometry import box_to_image, common_share, iou, mirrored_box
 from pipeline.request import DetailRequest, FaceOrder
+from pipeline.resampling import mirrored
 from pipeline.stages import FaceDetector
 from pipeline.types import CropRegion, FaceBox, FaceCrop, Find, Image
 from pipeline.views import View, tiles, wholes
@@ -36,8 +36,10 @@ TURNED_FROM_PX = 20.0
 # By how much another turn must show the face better than the one in which it was found.
 TURN_MARGIN = 0.05
 
-# The second look's weight in the score, where the first one was in the same turn, and where it was
-# not: lying faces score little, whatever they are.
+# The second look's weight in the score. An earlier detector's figures: of 319 composed faces, half
+# of them turned, 87 % of the turned ones reach 0.45 with 1/2, and 96 % with 3/4; with both do 99 %
+# of the upright ones, and something in 5 of 116 pictures without faces. Where the first look was in
+# another turn it says less.
 SECOND_LOOK = 0.75
 TURNED_SECOND_LOOK = 0.9
 # Most composed faces from 32 px on score more, and next to nothing else does.
@@ -129,7 +131,7 @@ def _look_again(
         picture
         for turned in crops
         for near, further in turned
-        for picture in (near.image, _mirrored(further.image))
+        for picture in (near.image, Image(mirrored(further.image.pixels)))
     ]
     found = iter(detector.detect(pictures, threshold))
     faces = []
@@ -138,7 +140,7 @@ def _look_again(
         for near, further in turned:
             seen = [
                 *_same_face(near, next(found)),
-                *_same_face(further, [_mirrored_box(other) for other in next(found)]),
+                *_same_face(further, [mirrored_box(other, CROP_PX) for other in next(found)]),
             ]
             own = near.region.quarter_turns == box.quarter_turns
             score = geometric_mean([face.score for face in seen] + [threshold] * (2 - len(seen)))
@@ -166,14 +168,6 @@ def _crops(image: Image, box: FaceBox, quarter_turns: int) -> tuple[FaceCrop, Fa
         for factor in (NEAR, FURTHER)
     )
     return cut(image, box, near), cut(image, box, further)
-
-
-def _mirrored(image: Image) -> Image:
-    return Image(np.ascontiguousarray(image.pixels[:, ::-1]))
-
-
-def _mirrored_box(box: FaceBox) -> FaceBox:
-    return replace(box, x0=CROP_PX - box.x1, x1=CROP_PX - box.x0)
 
 
 def _same_face(crop: FaceCrop, found: Sequence[FaceBox]) -> list[FaceBox]:

@@ -5,6 +5,7 @@ i, row j) has its centre at (i + 0.5, j + 0.5), so no scale shifts a picture by 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,11 @@ def turned(box: FaceBox, width_px: int, height_px: int, quarter_turns: int) -> F
         x0, y0, x1, y1 = y0, width - x1, y1, width - x0
     turns = (box.quarter_turns - quarter_turns) % 4
     return FaceBox(x0, y0, x1, y1, box.score, turns)
+
+
+def mirrored_box(box: FaceBox, width_px: int) -> FaceBox:
+    """A box of a picture of this width in its mirror image."""
+    return replace(box, x0=width_px - box.x1, x1=width_px - box.x0)
 
 
 def iou(a: FaceBox, b: FaceBox) -> float:

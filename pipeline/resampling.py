@@ -5,11 +5,13 @@ Matrices are float32; coordinates are those of `pipeline.types`: sample i has it
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
+Value = TypeVar("Value", bound=np.generic)
 
 # Lanczos with three lobes: flat in the pass band, which is what lets `back` undo an enlargement.
 _LOBES = 3
@@ -115,6 +117,11 @@ class Axis:
             weights = np.maximum(1 - np.abs(low + self.scale / 2 - (sample + 0.5)), 0)
         matrix: Matrix = weights.astype(np.float32)
         return matrix
+
+
+def mirrored(pixels: NDArray[Value]) -> NDArray[Value]:
+    """(H, W, …) as a mirror shows it, left and right exchanged."""
+    return np.ascontiguousarray(pixels[:, ::-1])
 
 
 def resample(rows: Matrix, pixels: Matrix, columns: Matrix) -> Matrix:

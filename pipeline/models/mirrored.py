@@ -9,24 +9,20 @@ faces made up from noise would blur into each other.
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pipeline.resampling import mirrored
 from pipeline.stages import OnStep
 from pipeline.types import Image, InpaintJob, SoftMask
-
-Value = TypeVar("Value", bound=np.generic)
 
 
 def both_ways(jobs: Sequence[InpaintJob]) -> list[InpaintJob]:
     """The jobs, then their mirror images in order. Jobs of one picture stay jobs of one."""
-    images = {id(job.image): Image(_mirrored(job.image.pixels)) for job in jobs}
-    masks = {id(job.mask): SoftMask(_mirrored(job.mask.pixels)) for job in jobs}
-    mirrored = [replace(job, image=images[id(job.image)], mask=masks[id(job.mask)]) for job in jobs]
-    return [*jobs, *mirrored]
+    images = {id(job.image): Image(mirrored(job.image.pixels)) for job in jobs}
+    masks = {id(job.mask): SoftMask(mirrored(job.mask.pixels)) for job in jobs}
+    others = [replace(job, image=images[id(job.image)], mask=masks[id(job.mask)]) for job in jobs]
+    return [*jobs, *others]
 
 
 def means(painted: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -47,7 +43,3 @@ def every_second(on_step: OnStep) -> OnStep:
             on_step()
 
     return step
-
-
-def _mirrored(pixels: NDArray[Value]) -> NDArray[Value]:
-    return np.ascontiguousarray(pixels[:, ::-1])

@@ -144,9 +144,10 @@ def main() -> None:
     model = build_model()
     if options.from_exported:
         model.load_state_dict(load_file(FOLDER / "model.safetensors"))
+        peak = LATER_PEAK_RATE
     else:
         start_from_nudenet(model, load_file(labels / "nudenet.safetensors"))
-    peak = LATER_PEAK_RATE if options.from_exported else PEAK_RATE
+        peak = PEAK_RATE
     model.args = GAINS
     model.to(options.device, memory_format=torch.channels_last)
     criterion = v8DetectionLoss(model)

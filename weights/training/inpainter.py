@@ -106,9 +106,8 @@ def main() -> None:
         export(averaged)
 
     next_report_s, losses = budget.elapsed_s() + 60, []
-    for step in budget.steps():
-        if step % 2 == 0:
-            ring.make(2 * PAIRS_A_STEP)
+    for _ in budget.steps():
+        ring.make(PAIRS_A_STEP)
         loss = step_loss(model, eye, ring, prompts, signal, BATCH)
         rate = budget.learning_rate(PEAK_RATE)
         common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)

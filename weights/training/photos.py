@@ -70,8 +70,16 @@ SCENES = (
     "ukui-wallpapers",
 )
 OPENCV_SAMPLES = (
-    *("HappyFish", "aloe", "apple", "building", "butterfly"),
-    *("fruits", "home", "leuven", "orange", "squirrel"),
+    "HappyFish",
+    "aloe",
+    "apple",
+    "building",
+    "butterfly",
+    "fruits",
+    "home",
+    "leuven",
+    "orange",
+    "squirrel",
 )
 # Of these, which show more than scenes, the pictures below usr/share whose paths begin so.
 MORE_SCENES = {
