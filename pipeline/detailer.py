@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from pipeline import masks
-from pipeline.compositing import cut, keep_tone, match_colour, paste_all
+from pipeline.colours import keep_grey, keep_tone, match_colour
+from pipeline.compositing import cut, paste_all
 from pipeline.config import PassConfig, Profile
 from pipeline.detection import find_faces, judge
 from pipeline.geometry import plan_crop, rounds
@@ -221,9 +222,12 @@ class FaceDetailer:
 
 def _match(answer: Image, order: Order, config: PassConfig) -> Image:
     """The model's answer in the picture's colours, as the profile wants them matched."""
+    crop = order.crop
     if config.tone == 0:
-        return match_colour(answer, order.crop.image, order.mask)
-    return keep_tone(answer, order.crop.image, config.tone * order.crop.box.longer_px)
+        matched = match_colour(answer, crop.image, order.mask)
+    else:
+        matched = keep_tone(answer, crop.image, config.tone * crop.box.longer_px)
+    return keep_grey(matched, crop.image)
 
 
 def _strength(request: DetailRequest, face: Face, config: PassConfig) -> float:

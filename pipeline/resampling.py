@@ -131,6 +131,11 @@ def resample(rows: Matrix, pixels: Matrix, columns: Matrix) -> Matrix:
     return _apply(columns, tall).transpose(2, 1, 0)
 
 
+def to_levels(levels: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """To the nearest level, halves upwards."""
+    return np.ascontiguousarray(np.clip(np.floor(levels + 0.5), 0, 255).astype(np.uint8))
+
+
 def _apply(matrix: Matrix, planes: Matrix) -> Matrix:
     """`matrix @ planes` for a band matrix: (m, n) on (3, n, k)."""
     result = np.zeros((len(planes), len(matrix), planes.shape[2]), np.float32)

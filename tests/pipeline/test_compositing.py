@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compositing import cut, keep_tone, match_colour, paste, paste_all
+from pipeline.compositing import cut, paste, paste_all
 from pipeline.geometry import crop_matrix
-from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, Repaint, SoftMask
+from pipeline.types import CropRegion, FaceBox, Image, Repaint, SoftMask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ASTRONAUT = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut.png")), cv2.COLOR_BGR2RGB)
@@ -238,61 +238,3 @@ def test_what_is_painted_beyond_the_picture_does_not_reach_its_border():
     full = SoftMask(np.ones((64, 64), np.float32))
     result = paste(image, Image(painted), crop, full).pixels[16:48, :16]
     assert np.abs(result.astype(int) - 140).max() <= 1
-
-
-def astronaut_crop() -> FaceCrop:
-    return cut(Image(ASTRONAUT), FACE, region_of(200))
-
-
-def test_a_crop_without_colour_shift_keeps_its_bytes():
-    crop = astronaut_crop()
-    mask = disc_mask()
-    repainted = np.where(mask.pixels[:, :, None] > 0, 255 - crop.image.pixels, crop.image.pixels)
-    matched = match_colour(Image(repainted), crop.image, mask)
-    assert np.array_equal(matched.pixels, repainted)
-
-
-def test_the_colour_shift_is_measured_outside_and_taken_away_inside():
-    """The model paints something new inside; its encoding moves all colours and blurs."""
-    crop, mask = astronaut_crop(), disc_mask()
-    new = np.where(mask.pixels[:, :, None] > 0, crop.image.pixels[:, ::-1], crop.image.pixels)
-    noise = np.random.default_rng(0).normal(0, 2, new.shape)
-    shifted = cv2.GaussianBlur(new, (0, 0), 1).astype(np.float64) * 0.97 + (8, -3, 5) + noise
-    painted = Image(np.clip(shifted + 0.5, 0, 255).astype(np.uint8))
-    matched = match_colour(painted, crop.image, mask)
-    core = mask.pixels == 1
-    before = (painted.pixels[core].astype(float) - new[core]).mean(axis=0)
-    after = (matched.pixels[core].astype(float) - new[core]).mean(axis=0)
-    assert np.abs(before).max() > 3
-    assert np.abs(after).max() < 2
-
-
-def test_what_the_model_did_to_a_part_of_the_ring_does_not_count():
-    crop, mask = astronaut_crop(), disc_mask()
-    painted = crop.image.pixels.copy()
-    painted[:70] = 255
-    matched = match_colour(Image(painted), crop.image, mask)
-    assert np.abs(matched.pixels[70:].astype(int) - painted[70:]).max() <= 1
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0])
-def test_without_a_ring_colours_stay(level):
-    crop = astronaut_crop()
-    painted = Image(255 - crop.image.pixels)
-    mask = SoftMask(np.full((256, 256), level, np.float32))
-    assert match_colour(painted, crop.image, mask) is painted
-
-
-def test_keep_tone_takes_coarse_colours_from_the_picture_and_fine_detail_from_the_model():
-    rng = np.random.default_rng(0)
-    original = Image(np.full((96, 96, 3), (150, 120, 100), np.uint8))
-    detail = rng.integers(-8, 9, (96, 96, 1))
-    painted = Image((np.array((120, 130, 115)) + detail).astype(np.uint8))
-    kept = keep_tone(painted, original, 16.0).pixels.astype(float)
-    assert np.abs(kept.mean(axis=(0, 1)) - (150, 120, 100)).max() < 1
-    assert np.corrcoef((kept - kept.mean((0, 1))).mean(2).ravel(), detail.ravel())[0, 1] > 0.95
-
-
-def test_keep_tone_changes_nothing_where_nothing_differs():
-    picture = Image(np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    assert np.array_equal(keep_tone(picture, picture, 8.0).pixels, picture.pixels)
