@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
+
+from weights.training import common
 
 SCRIPT = """
 import sys, torch
@@ -51,3 +54,15 @@ def test_two_processes_take_the_same_steps_from_batches_of_their_own(tmp_path: P
     assert not torch.equal(first["inputs"], second["inputs"])
     assert torch.equal(first["weight"], second["weight"])
     assert first["share"] == second["share"] < 0.4
+
+
+def test_minutes_are_minutes_of_steps_whatever_was_prepared_before() -> None:
+    budget = common.Budget(0.3)
+    time.sleep(0.5)
+    assert budget.elapsed_s() == 0
+    steps = 0
+    for _ in budget.steps():
+        time.sleep(0.05)
+        steps += 1
+    assert 2 <= steps <= 6
+    assert budget.elapsed_s() >= 0.3

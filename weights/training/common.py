@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -109,7 +109,8 @@ def to_tensor(rgb: NDArray[np.uint8]) -> torch.Tensor:
 
 @dataclass
 class Budget:
-    """A training budget in seconds of work, which survives a resume.
+    """A training budget in seconds of work, which survives a resume. What is prepared before the
+    first step costs nothing.
 
     The learning rate is a function of the share already spent, so a run that is cut and resumed
     follows the same curve: a linear warm-up over the first 2 %, then a half cosine down to zero.
@@ -117,12 +118,12 @@ class Budget:
 
     seconds: float
     spent_s: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
+    _started: float | None = None
     _share: float = 0.0
 
     def elapsed_s(self) -> float:
         """Seconds of work, this run and the ones before it."""
-        return self.spent_s + time.monotonic() - self._started
+        return self.spent_s + (0 if self._started is None else time.monotonic() - self._started)
 
     def share(self) -> float:
         """The share spent when the step began, 0–1: the same in all processes."""
@@ -135,6 +136,7 @@ class Budget:
 
     def steps(self) -> Iterator[int]:
         """Count steps until the budget is spent."""
+        self._started = time.monotonic()
         for step in itertools.count():
             self._share = workers.agree(min(1.0, self.elapsed_s() / self.seconds))
             if self._share == 1:
