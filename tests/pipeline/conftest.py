@@ -1,9 +1,12 @@
 """The embedded profile, loaded once for all tests of this folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from example_calls import configured
+from repainters import rebuilt
 
 from pipeline.detailer import FaceDetailer
 from pipeline.loading import load
@@ -23,3 +26,16 @@ def detailer(tiny_folder: Path) -> FaceDetailer:
 @pytest.fixture(scope="session")
 def scheduler_config(tiny_folder: Path) -> dict:
     return json.loads((tiny_folder / "scheduler" / "scheduler_config.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def quick(detailer) -> FaceDetailer:
+    """The embedded profile at a small work size, all steps, and strengths that any weights show;
+    not mirrored, as made-up faces are not to be.
+    """
+    profile = detailer.profile
+    outline = replace(profile.outline, work_px=(64,), strength=1.0)
+    detail = replace(profile.detail, work_px=(128,), strength=0.6)
+    config = replace(profile.inpainter, steps=1.0, mirrored=False)
+    small = replace(profile, outline=outline, detail=detail, inpainter=config)
+    return rebuilt(detailer, configured(detailer._inpainter, config), small)

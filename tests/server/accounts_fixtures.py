@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bank import Bank
 
 from server.settings import Settings
 
@@ -75,3 +76,10 @@ def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Setting
         connection.execute(f"CREATE SCHEMA {name}")
     own = f"{address}&options=-csearch_path%3D{name}"
     return Settings(data_dir=tmp_path / "data", database_url=own)
+
+
+@pytest.fixture
+def bank(database_settings: Settings) -> Iterator[Bank]:
+    bank = Bank(database_settings)
+    with contextlib.closing(bank.accounts):
+        yield bank

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from accounts_fixtures import bank, database_settings, postgres  # noqa: F401
 from http_service import ResizeEngine, Service, encoded, running
 
 from server.cli import main

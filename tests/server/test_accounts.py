@@ -1,110 +1,23 @@
-"""Keys and credits, on real databases of both kinds."""
+"""Credits, on real databases of both kinds."""
 
 import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Coroutine, Iterator
 from decimal import Decimal
-from typing import Any, TypeVar
 
 import pytest
-from accounts_fixtures import database_settings, postgres  # noqa: F401
+from bank import UNIT, Bank, run
 
 from server.accounts import Account, Accounts
-from server.database import open_database
-from server.errors import BadKey, NotEnoughCredits
-from server.keys import KeyRing
-from server.ledger import AccountInfo, AccountsError, Ledger
-from server.settings import Settings
-
-T = TypeVar("T")
-UNIT = Decimal("0.0000000001")
-
-
-class Bank:
-    """One opened database and all that works on it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.engine = open_database(settings)
-        self.keys = KeyRing(self.engine)
-        self.ledger = Ledger(self.engine)
-        self.accounts = Accounts(self.engine, settings)
-
-    def account(self, balance: str | None) -> Account:
-        amount = None if balance is None else Decimal(balance)
-        return self.keys.authenticate(self.keys.create_account("someone", amount))
-
-    def info(self, account: Account) -> AccountInfo:
-        return next(info for info in self.ledger.accounts() if info.id == account.id)
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
-
-
-@pytest.fixture
-def bank(database_settings: Settings) -> Iterator[Bank]:  # noqa: F811
-    bank = Bank(database_settings)
-    with contextlib.closing(bank.accounts):
-        yield bank
+from server.errors import NotEnoughCredits
+from server.ledger import AccountsError
 
 
 async def call(bank: Bank, account: Account, amount: str) -> None:
     async with bank.accounts.hold(account, Decimal(amount)) as hold:
         await asyncio.sleep(0.01)
         hold.settle()
-
-
-# --- keys ---
-
-
-def test_a_key_leads_to_its_account(bank: Bank) -> None:
-    first, second = (bank.keys.create_account(name, Decimal(1)) for name in "ab")
-    further = bank.keys.create_further("c", run(bank.accounts.authenticate(first)).id)
-    assert run(bank.accounts.authenticate(first)) == run(bank.accounts.authenticate(further))
-    assert run(bank.accounts.authenticate(first)) != run(bank.accounts.authenticate(second))
-
-
-def test_wrong_keys_are_refused(bank: Bank) -> None:
-    key = bank.keys.create_account("a", None)
-    last = "0" if key[-1] != "0" else "1"
-    for wrong in ("", "SG_", key[:-1], key + "0", key[:-1] + last, key.upper(), f" {key}", "ключ"):
-        with pytest.raises(BadKey):
-            run(bank.accounts.authenticate(wrong))
-
-
-def test_a_revoked_key_is_refused_at_once_and_others_are_not(bank: Bank) -> None:
-    key, other = (bank.keys.create_account("a", None) for _ in range(2))
-    assert bank.keys.revoke(key[:11]) == key[:11]
-    with pytest.raises(BadKey):
-        run(bank.accounts.authenticate(key))
-    assert run(bank.accounts.authenticate(other)).unlimited
-    assert [info.revoked for info in bank.keys.infos()] == [True, False]
-
-
-def test_a_key_named_in_full_must_match_in_full(bank: Bank) -> None:
-    key = bank.keys.create_account("a", None)
-    with pytest.raises(AccountsError, match="No key begins with"):
-        bank.keys.revoke(key[:11] + "x")
-    bank.keys.create_account("b", None)
-    with pytest.raises(AccountsError, match="2 keys begin with SG_"):
-        bank.keys.revoke("SG_")
-    with pytest.raises(AccountsError, match="No key begins"):
-        bank.keys.revoke("SG%")
-    bank.keys.revoke(key)
-
-
-def test_first_key_only_where_there_was_never_one(bank: Bank) -> None:
-    key = bank.accounts.create_first_key()
-    assert key is not None
-    assert run(bank.accounts.authenticate(key)).unlimited
-    bank.keys.revoke(key)
-    assert bank.accounts.create_first_key() is None
-
-
-# --- credits ---
 
 
 def test_a_settled_call_is_charged_exactly(bank: Bank) -> None:

@@ -11,7 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from accounts_fixtures import database_settings, postgres  # noqa: F401
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -41,7 +40,7 @@ def locked(settings: Settings) -> Iterator[None]:
 
 
 def test_migrations_give_the_tables_that_the_code_uses(
-    database_settings: Settings,  # noqa: F811
+    database_settings: Settings,
 ) -> None:
     engine = open_database(database_settings)
     with engine.connect() as connection:
@@ -59,7 +58,7 @@ def test_head_is_the_newest_migration() -> None:
 
 
 def test_servers_that_start_at_once_migrate_once(
-    database_settings: Settings,  # noqa: F811
+    database_settings: Settings,
 ) -> None:
     with ThreadPoolExecutor(4) as threads:
         engines = list(threads.map(open_database, [database_settings] * 4))
@@ -69,7 +68,7 @@ def test_servers_that_start_at_once_migrate_once(
     assert sum(key is not None for key in keys) == 1
 
 
-def test_a_newer_database_is_refused(database_settings: Settings) -> None:  # noqa: F811
+def test_a_newer_database_is_refused(database_settings: Settings) -> None:
     engine = open_database(database_settings)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

@@ -1,0 +1,76 @@
+"""Calls on the shipped example, and what to compare of their results."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from repainters import rebuilt
+
+from pipeline.config import InpainterConfig
+from pipeline.detailer import FaceDetailer
+from pipeline.models.sdxl import SdxlInpainter
+from pipeline.request import DetailRequest
+from pipeline.stages import Inpainter, OnStep, ShouldStop
+from pipeline.types import FaceBox, Image, InpaintJob
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FACE = FaceBox(177, 68, 269, 158, 0.9)
+# Not faces, but the walk takes a caller's word for it. The second overlaps the first.
+ELSEWHERE, OVERLAPPING = FaceBox(40, 300, 110, 380, 0.5), FaceBox(225, 100, 320, 190, 0.4)
+STEPS = 2
+
+
+def read(name: str) -> Image:
+    pixels = cv2.cvtColor(cv2.imread(str(EXAMPLES / name)), cv2.COLOR_BGR2RGB)
+    pixels.flags.writeable = False
+    return Image(pixels)
+
+
+SOUND, DAMAGED = read("astronaut.png"), read("astronaut-damaged.jpg")
+
+
+def request(image: Image = DAMAGED, **changes) -> DetailRequest:
+    values = {"prompt": "detailed face", "denoise": 0.5, "num_inference_steps": STEPS}
+    return DetailRequest(image, **{**values, **changes})
+
+
+def plain(height_px: int, width_px: int) -> Image:
+    """A smooth gradient: a picture without a face."""
+    y, x = np.mgrid[:height_px, :width_px]
+    return Image((np.dstack([x, y, x + y]) * 200 / (x + y + 1).max()).astype(np.uint8))
+
+
+def same(a: Image, b: Image) -> bool:
+    return np.array_equal(a.pixels, b.pixels)
+
+
+def levels_apart(a: Image, b: Image) -> int:
+    return int(np.abs(a.pixels.astype(int) - b.pixels).max())
+
+
+def inside(box: FaceBox, image: Image) -> np.ndarray:
+    return image.pixels[round(box.y0) : round(box.y1), round(box.x0) : round(box.x1)]
+
+
+class Recorder:
+    """Passes jobs on to a real inpainter and remembers them; `route` picks one for each batch."""
+
+    def __init__(self, route: Callable[[int], Inpainter]) -> None:
+        self._route = route
+        self.batches: list[Sequence[InpaintJob]] = []
+
+    def inpaint(
+        self, jobs: Sequence[InpaintJob], on_step: OnStep, should_stop: ShouldStop
+    ) -> list[Image | None]:
+        self.batches.append(jobs)
+        return self._route(len(self.batches)).inpaint(jobs, on_step, should_stop)
+
+
+def recorded(detailer: FaceDetailer) -> tuple[FaceDetailer, Recorder]:
+    recorder = Recorder(lambda _batch: detailer._inpainter)
+    return rebuilt(detailer, recorder), recorder
+
+
+def configured(tiny: SdxlInpainter, config: InpainterConfig) -> SdxlInpainter:
+    return SdxlInpainter(tiny._unet, tiny._vae, tiny._text, tiny._scheduler_config, config)
