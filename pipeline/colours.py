@@ -75,7 +75,7 @@ def keep_grey(painted: Image, original: Image) -> Image:
         for image in (painted, original)
     )
     change = (grey - old_grey)[..., None]
-    return Image(np.clip(original.pixels + change, 0, 255).astype(np.uint8))
+    return Image(to_levels(original.pixels + change))
 
 
 def _moved(image: Image, lab: Floats, shift: Floats) -> Image:

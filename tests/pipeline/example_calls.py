@@ -1,4 +1,4 @@
-"""Calls on the shipped example, and what to compare of their results."""
+"""Calls on the shipped example, a mask for it, and what to compare of their results."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.detailer import FaceDetailer
 from pipeline.models.sdxl import SdxlInpainter
 from pipeline.request import DetailRequest
 from pipeline.stages import Inpainter, OnStep, ShouldStop
-from pipeline.types import FaceBox, Image, InpaintJob
+from pipeline.types import FaceBox, Image, InpaintJob, SoftMask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FACE = FaceBox(177, 68, 269, 158, 0.9)
@@ -74,3 +74,9 @@ def recorded(detailer: FaceDetailer) -> tuple[FaceDetailer, Recorder]:
 
 def configured(tiny: SdxlInpainter, config: InpainterConfig) -> SdxlInpainter:
     return SdxlInpainter(tiny._unet, tiny._vae, tiny._text, tiny._scheduler_config, config)
+
+
+def disc_mask(side: int = 256, radius: float = 0.35) -> SoftMask:
+    y, x = (np.mgrid[:side, :side] + 0.5) / side - 0.5
+    ramp = np.clip((radius - np.hypot(x, y)) * 20, 0, 1)
+    return SoftMask(ramp.astype(np.float32))

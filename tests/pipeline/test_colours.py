@@ -1,28 +1,18 @@
 """A repainted face has the picture's colours: what the model's encoding moved is moved back."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from example_calls import FACE, SOUND, disc_mask
 
 from pipeline.colours import keep_grey, keep_tone, match_colour
 from pipeline.compositing import cut
 from pipeline.request import DetailRequest
-from pipeline.types import CropRegion, FaceBox, FaceCrop, Image, SoftMask
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-ASTRONAUT = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut.png")), cv2.COLOR_BGR2RGB)
-FACE = FaceBox(177, 68, 269, 158, 0.9)
-
-
-def disc_mask() -> SoftMask:
-    y, x = (np.mgrid[:256, :256] + 0.5) / 256 - 0.5
-    return SoftMask(np.clip((0.35 - np.hypot(x, y)) * 20, 0, 1).astype(np.float32))
+from pipeline.types import CropRegion, FaceCrop, Image, SoftMask
 
 
 def astronaut_crop() -> FaceCrop:
-    return cut(Image(ASTRONAUT), FACE, CropRegion((223.3, 113.9), 200, 256))
+    return cut(SOUND, FACE, CropRegion((223.3, 113.9), 200, 256))
 
 
 def test_a_crop_without_colour_shift_keeps_its_bytes():
@@ -90,7 +80,7 @@ def spread(pixels: np.ndarray) -> int:
 # Enlarging may tint by a few levels, which nobody sees.
 @pytest.mark.parametrize(("upscale", "most"), [(1, 1), (2, 4)])
 def test_a_black_and_white_photograph_stays_one(detailer, upscale, most):
-    grey = cv2.cvtColor(ASTRONAUT[:256, 96:352], cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(SOUND.pixels[:256, 96:352], cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     soft = cv2.resize(small, (256, 256), interpolation=cv2.INTER_CUBIC)
     picture = Image(np.repeat(soft[..., None], 3, axis=2))

@@ -1,10 +1,9 @@
 """A face cut out and laid back: nothing else changes, nothing shifts, no old noise stays."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from example_calls import FACE, SOUND, disc_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +11,7 @@ from pipeline.compositing import cut, paste, paste_all
 from pipeline.geometry import crop_matrix
 from pipeline.types import CropRegion, FaceBox, Image, Repaint, SoftMask
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-ASTRONAUT = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut.png")), cv2.COLOR_BGR2RGB)
-FACE = FaceBox(177, 68, 269, 158, 0.9)
+ASTRONAUT = SOUND.pixels
 
 # A scale above 1, of 1 with the pixels' centres half a pixel apart, and below 1.
 SIDES = [64.0, 100.3, 150.7, 230.0, 256.0, 300.0, 500.0]
@@ -22,12 +19,6 @@ SIDES = [64.0, 100.3, 150.7, 230.0, 256.0, 300.0, 500.0]
 
 def region_of(side_px: float, turns: int = 0, work_px: int = 256) -> CropRegion:
     return CropRegion((223.3, 113.9), side_px, work_px, turns)
-
-
-def disc_mask(side: int = 256, radius: float = 0.35) -> SoftMask:
-    y, x = (np.mgrid[:side, :side] + 0.5) / side - 0.5
-    ramp = np.clip((radius - np.hypot(x, y)) * 20, 0, 1)
-    return SoftMask(ramp.astype(np.float32))
 
 
 def inside(region: CropRegion, share: float) -> tuple[slice, slice]:

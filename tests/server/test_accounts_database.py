@@ -39,9 +39,7 @@ def locked(settings: Settings) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def test_migrations_give_the_tables_that_the_code_uses(
-    database_settings: Settings,
-) -> None:
+def test_migrations_give_the_tables_that_the_code_uses(database_settings: Settings) -> None:
     engine = open_database(database_settings)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -57,9 +55,7 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_servers_that_start_at_once_migrate_once(
-    database_settings: Settings,
-) -> None:
+def test_servers_that_start_at_once_migrate_once(database_settings: Settings) -> None:
     with ThreadPoolExecutor(4) as threads:
         engines = list(threads.map(open_database, [database_settings] * 4))
         keys = list(threads.map(lambda engine: KeyRing(engine).create_first(), engines))
