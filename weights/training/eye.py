@@ -1,7 +1,7 @@
 """How the inpainter's loss sees latents: as the picture that the product would give back."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from weights.training.identity import FaceEmbedding, cut_chips
 from weights.training.vae import FACTOR, decode
 
 PIXEL_WEIGHT = 20.0
-IDENTITY_WEIGHT = 3.0
+IDENTITY_WEIGHT = 4.0
 FEATURE_WEIGHT = 3.0
 # Distances of embeddings: those below the first are noise; the second is added to the damaged
 # face's before the restored one's is divided by it, or lightly damaged ones would count too much.
@@ -26,23 +26,29 @@ DAMAGED_SHARE = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The pictures behind latents (N, 4, h, w): `aim`, what they were to show, and `original`, what
-    the walk started from, (N, 3, FACTOR·h, FACTOR·w) in [−1, 1]; `chips` (N, 2, 3), where in them
-    the embedding looks.
+    """The pictures behind latents (N, 4, h, w): `aim`, what they were to show, `original`, what the
+    walk started from, and `coded`, what the VAE shows of that, (N, 3, FACTOR·h, FACTOR·w) in about
+    [−1, 1]; `chips` (N, 2, 3), where in them the embedding looks.
     """
 
     aim: torch.Tensor
     original: torch.Tensor
+    coded: torch.Tensor
     chips: torch.Tensor
 
     def to(self, device: torch.device) -> "Sight":
         """The same there."""
-        return Sight(self.aim.to(device), self.original.to(device), self.chips.to(device))
+        return Sight(
+            self.aim.to(device),
+            self.original.to(device),
+            self.coded.to(device),
+            self.chips.to(device),
+        )
 
     def aimed(self, share: torch.Tensor) -> "Sight":
         """The aim moved to `share` (N, 1, 1, 1) of the way from the original to it."""
         aim = self.original + share * (self.aim - self.original)
-        return Sight(aim, self.original, self.chips)
+        return replace(self, aim=aim)
 
 
 class Eye:
@@ -64,30 +70,23 @@ class Eye:
     def error(
         self,
         got: torch.Tensor,
-        start: torch.Tensor,
         sight: Sight,
         mask: torch.Tensor,
         weight: torch.Tensor,
     ) -> torch.Tensor:
-        """The loss of scaled latents `got` (N, 4, h, w) that were `start` before the step; `mask`
-        and each latent's `weight`: (N, 1, h, w).
+        """The loss of scaled latents `got` (N, 4, h, w); `mask` and each latent's `weight`: (N, 1,
+        h, w).
         """
-        seen = self.picture(got, start, sight.original, mask)
+        seen = self.picture(got, sight, mask)
         errors = (seen - sight.aim).square().mean(dim=1, keepdim=True)
         pixels = (weight * F.avg_pool2d(errors, FACTOR)).mean()
         return PIXEL_WEIGHT * pixels + self._strangeness(seen, sight)
 
-    def picture(
-        self, got: torch.Tensor, start: torch.Tensor, original: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+    def picture(self, got: torch.Tensor, sight: Sight, mask: torch.Tensor) -> torch.Tensor:
         """What the product shows of latents `got`, (N, 3, FACTOR·h, FACTOR·w)."""
-        with torch.no_grad():
-            # Not kept from when the pair was made: the VAE's group norms look at the whole window,
-            # so another one's is not what the decoder would show here.
-            coded = self._decode(start)
         soft = F.interpolate(mask, scale_factor=float(FACTOR), mode="bilinear")
-        painted = give_back(self._decode(got), coded, original, soft)
-        return original + soft * (painted - original)
+        painted = give_back(self._decode(got), sight.coded, sight.original, soft)
+        return sight.original + soft * (painted - sight.original)
 
     def embed(self, pictures: torch.Tensor, chips: torch.Tensor) -> torch.Tensor:
         """Whose faces these are: (N, 3, S, S) and the chips' places (N, 2, 3) → (N, 128)."""

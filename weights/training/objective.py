@@ -20,11 +20,11 @@ from typing import cast
 
 import torch
 
-from weights.training.eye import Eye, Sight
+from weights.training.bfloat16 import BFloat16
+from weights.training.eye import Eye
 from weights.training.network import Inpainter
 from weights.training.pairs import PairRing
 from weights.training.prompts import Prompts
-from weights.training.vae import FACTOR
 
 # The outline's start at the API's default `denoise` of 0.4, as the profile sets it; the largest is
 # that of `denoise` 1.
@@ -33,7 +33,6 @@ LAST_STEP = 100
 FAULT_SHARE = 0.5
 NEGATIVE_ROWS = 0.05
 SECOND_PASS = 0.05
-WINDOW = 48
 # Of this share of the rows T is drawn near FULL_STEP, where the API's defaults are.
 USUAL_ROWS = 0.85
 USUAL_STEPS = (30, 60)
@@ -50,30 +49,6 @@ def _draw_steps(count: int) -> torch.Tensor:
     return torch.where(torch.rand(count) < USUAL_ROWS, usual, torch.randint(1, LAST_STEP, (count,)))
 
 
-def _draw_window(side: int) -> tuple[slice, slice]:
-    """Rows and columns of the middle of the crops, `WINDOW` latents a side, nearly always: it holds
-    the face, and costs half of what the whole crop does.
-    """
-    if torch.rand(()) < 0.08:
-        return slice(0, side), slice(0, side)
-    spare = side - WINDOW
-    y, x = torch.randint(spare // 4, spare - spare // 4 + 1, (2,)).tolist()
-    return slice(y, y + WINDOW), slice(x, x + WINDOW)
-
-
-def crop_pictures(ring: PairRing, rows: torch.Tensor, window: tuple[slice, slice]) -> Sight:
-    """The pictures of these rows in `window`, rows and columns of latents, aimed at the clean
-    ones.
-    """
-    y, x = (slice(FACTOR * part.start, FACTOR * part.stop) for part in window)
-    clean, damaged = (
-        rgb[rows][..., y, x] / 127.5 - 1 for rgb in (ring.clean_rgb, ring.damaged_rgb)
-    )
-    chips = ring.chips[rows].clone()
-    chips[..., 2] -= torch.tensor([float(x.start), float(y.start)])
-    return Sight(clean, damaged, chips)
-
-
 def step_loss(
     model: Inpainter,
     eye: Eye,
@@ -84,20 +59,21 @@ def step_loss(
 ) -> torch.Tensor:
     """The loss of one random batch. `signal`: a_t², (1000,), the scheduler's `alphas_cumprod`."""
     device = next(model.parameters()).device
+    fast = BFloat16(device)
     rows = torch.randint(0, len(ring), (batch,))
-    window = _draw_window(ring.clean.shape[-1])
     clean, start, masked, mask = (
-        values[rows][(..., *window)].to(device)
-        for values in (ring.clean, ring.damaged, ring.masked, ring.mask)
+        values[rows].to(device) for values in (ring.clean, ring.damaged, ring.masked, ring.mask)
     )
     negative = torch.rand(batch) < NEGATIVE_ROWS
-    context, pooled = model.embed(*(ids.to(device) for ids in prompts.draw(negative)))
+    with fast.context():
+        context, pooled = model.embed(*(ids.to(device) for ids in prompts.draw(negative)))
 
     def predict(start: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         a2 = signal[steps].view(-1, 1, 1, 1).to(device)
         noised = a2.sqrt() * start + (1 - a2).sqrt() * torch.randn_like(start)
         sample = torch.cat([noised, mask, masked], dim=1).to(memory_format=torch.channels_last)
-        return cast(torch.Tensor, model(sample, steps.to(device), context, pooled))
+        with fast.context():
+            return cast(torch.Tensor, model(sample, steps.to(device), context, pooled)).float()
 
     again = torch.rand(()) < SECOND_PASS
     if again:
@@ -114,5 +90,5 @@ def step_loss(
     if again:
         # The picture that such a start stands for was never made.
         return loss
-    sight = crop_pictures(ring, rows, window).to(device).aimed(share)
-    return loss + eye.error(got, start, sight, mask, weight)
+    sight = ring.sight(rows).to(device).aimed(share)
+    return loss + eye.error(got, sight, mask, weight)

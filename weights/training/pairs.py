@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from weights.training import common
 from weights.training.bfloat16 import BFloat16
 from weights.training.damage import Damage, apply_damage, draw_damage
+from weights.training.eye import Sight
 from weights.training.identity import ChipFinder
-from weights.training.vae import FACTOR
+from weights.training.vae import FACTOR, decode
 
 WORK_PX = 256
 # Around the profile's crop factors.
@@ -109,23 +110,33 @@ def _relight(pixels: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]
 class PairRing:
     """Up to `size` pairs on the CPU: the oldest make room for new ones.
 
-    Scaled latents, fp32: `clean`, `damaged`, `masked` (size, 4, 64, 64); `mask`, (size, 1, 64, 64)
-    in {0, 1}. Pictures, uint8 RGB: `clean_rgb`, `damaged_rgb` (size, 3, 256, 256). `chips`, (size,
-    2, 3): where the embedding looks, `ChipFinder.find`.
+    Of each crop a window is kept that is `side` latents wide, S pixels. Scaled latents, fp32:
+    `clean`, `damaged`, `masked` (size, 4, side, side); `mask`, (size, 1, side, side) in {0, 1}.
+    Pictures (size, 3, S, S): `clean_rgb` and `damaged_rgb`, uint8 RGB; `coded`, fp32, what the VAE
+    shows of `damaged`. `chips`, (size, 2, 3): where the embedding looks, `ChipFinder.find`.
     """
 
-    def __init__(self, vae: AutoencoderKL, portraits: list[Portrait], size: int, seed: int) -> None:
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        portraits: list[Portrait],
+        size: int,
+        seed: int,
+        *,
+        side: int = WORK_PX // FACTOR,
+    ) -> None:
         self._bfloat16 = BFloat16(vae.device)
         self._vae = self._bfloat16.prepare(copy.deepcopy(vae))
         self._portraits = portraits
         self._rng = random.Random(seed)
         self._noise = np.random.default_rng(seed)
-        side = WORK_PX // FACTOR
         self.clean, self.damaged, self.masked = (torch.zeros(size, 4, side, side) for _ in range(3))
         self.mask = torch.zeros(size, 1, side, side)
+        pictures = (size, 3, FACTOR * side, FACTOR * side)
         self.clean_rgb, self.damaged_rgb = (
-            torch.zeros(size, 3, WORK_PX, WORK_PX, dtype=torch.uint8) for _ in range(2)
+            torch.zeros(pictures, dtype=torch.uint8) for _ in range(2)
         )
+        self.coded = torch.zeros(pictures)
         self.chips = torch.zeros(size, 2, 3)
         self._finder = ChipFinder()
         self._size = size
@@ -134,35 +145,54 @@ class PairRing:
     def __len__(self) -> int:
         return min(self.made, self._size)
 
-    @torch.inference_mode()
+    def sight(self, rows: torch.Tensor) -> Sight:
+        """The pictures of these rows, aimed at the clean ones."""
+        clean, damaged = (rgb[rows] / 127.5 - 1 for rgb in (self.clean_rgb, self.damaged_rgb))
+        return Sight(clean, damaged, self.coded[rows], self.chips[rows])
+
+    @torch.no_grad()
     def make(self, count: int, damages: Sequence[Damage] = ()) -> None:
         """Cut, damage and encode `count` new pairs; with `damages`, these in turn."""
+        first = self.made
         rows: list[torch.Tensor] = []
-        rgbs, masks, chips = [], [], []
+        windows = []
         for index in range(count):
             cut = crop(self._rng.choice(self._portraits), self._rng)
-            clean, mask = cut.rgb, cut.mask
             damage = damages[index % len(damages)] if damages else draw_damage(self._rng)
-            damaged = apply_damage(clean, damage, self._noise)
-            hidden = common.to_tensor(damaged) * torch.from_numpy(~mask)
-            rows += [common.to_tensor(clean), common.to_tensor(damaged), hidden]
-            rgbs += [clean, damaged]
-            masks.append(torch.from_numpy(mask))
-            chips.append(torch.from_numpy(self._finder.find(clean, cut.box)))
-        pixels = torch.stack(rows).to(self._vae.device, memory_format=torch.channels_last)
+            damaged = apply_damage(cut.rgb, damage, self._noise)
+            hidden = common.to_tensor(damaged) * torch.from_numpy(~cut.mask)
+            rows += [common.to_tensor(cut.rgb), common.to_tensor(damaged), hidden]
+            windows.append(self._keep_pictures(cut, damaged))
+        latents = self._encode(torch.stack(rows))
+        places = [place % self._size for place in range(first, self.made)]
+        for place, (y, x), three in zip(places, windows, latents.split(3), strict=True):
+            self.clean[place], self.damaged[place], self.masked[place] = three[..., y, x]
+        # Of the window alone, since the VAE's group norms look at all that they are shown.
+        with self._bfloat16.context():
+            coded = decode(self._vae, self.damaged[places].to(self._vae.device))
+        self.coded[places] = coded.float().cpu()
+
+    def _keep_pictures(self, cut: Crop, damaged: NDArray[np.uint8]) -> tuple[slice, slice]:
+        """Put all but latents into the next place; rows and columns of the window, in latents."""
+        place, self.made = self.made % self._size, self.made + 1
+        side = self.clean.shape[-1]
+        spare = WORK_PX // FACTOR - side
+        # About the middle, where the face is.
+        top, left = (self._rng.randint(spare // 4, spare - spare // 4) for _ in range(2))
+        window = (slice(top, top + side), slice(left, left + side))
+        y, x = (slice(FACTOR * part.start, FACTOR * part.stop) for part in window)
+        for kept, rgb in ((self.clean_rgb, cut.rgb), (self.damaged_rgb, damaged)):
+            kept[place] = torch.from_numpy(rgb[y, x]).permute(2, 0, 1)
+        self.mask[place, 0] = torch.from_numpy(cut.mask[::FACTOR, ::FACTOR])[window]
+        chip = torch.from_numpy(self._finder.find(cut.rgb, cut.box))
+        chip[:, 2] -= FACTOR * torch.tensor([float(left), float(top)])
+        self.chips[place] = chip
+        return window
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, 3, WORK_PX, WORK_PX) → scaled latents, fp32, on the CPU."""
+        pixels = pixels.to(self._vae.device, memory_format=torch.channels_last)
         with self._bfloat16.context():
             coded = self._vae.encode(pixels).latent_dist.mean
-        latents = coded.float().cpu() * self._vae.config.scaling_factor
-        places = torch.arange(self.made, self.made + count) % self._size
-        self.clean[places], self.damaged[places], self.masked[places] = (
-            latents[0::3],
-            latents[1::3],
-            latents[2::3],
-        )
-        pictures = torch.from_numpy(np.stack(rgbs)).permute(0, 3, 1, 2)
-        self.clean_rgb[places], self.damaged_rgb[places] = pictures[0::2], pictures[1::2]
-        self.chips[places] = torch.stack(chips)
-        self.mask[places] = torch.nn.functional.interpolate(
-            torch.stack(masks)[:, None].float(), scale_factor=1 / FACTOR
-        )
-        self.made += count
+        scaled: torch.Tensor = coded.float().cpu() * self._vae.config.scaling_factor
+        return scaled

@@ -12,7 +12,6 @@ from diffusers import EulerDiscreteScheduler
 from weights.training.damage import Damage
 from weights.training.eye import Eye
 from weights.training.network import SCHEDULER_CONFIG
-from weights.training.objective import crop_pictures
 from weights.training.pairs import PairRing
 from weights.training.prompts import DEFAULT_NEGATIVE
 from weights.training.vae import FACTOR
@@ -74,9 +73,8 @@ def measure(restored: torch.Tensor, eye: Eye, ring: PairRing, folder: Path) -> s
     embedding's distance, both to the clean faces, per level; a sheet in `folder`.
     """
     rows = torch.arange(len(ring))
-    sight = crop_pictures(ring, rows, (slice(0, ring.clean.shape[-1]),) * 2).to(restored.device)
-    start, mask = (values[rows].to(restored.device) for values in (ring.damaged, ring.mask))
-    seen = eye.picture(restored, start, sight.original, mask).clamp(-1, 1)
+    sight, mask = ring.sight(rows).to(restored.device), ring.mask[rows].to(restored.device)
+    seen = eye.picture(restored, sight, mask).clamp(-1, 1)
     inside = F.interpolate(mask, scale_factor=float(FACTOR))
     clean = eye.embed(sight.aim, sight.chips)
     report = []
