@@ -14,6 +14,7 @@ from pipeline.loading import load_finder
 from pipeline.request import DetailRequest
 from pipeline.types import FaceBox, Image
 from weights.manifest import profile_folder
+from weights.training.damage import Damage, apply_damage
 
 Pixels = NDArray[np.uint8]
 Find = Callable[[Pixels], list[FaceBox]]
@@ -105,6 +106,15 @@ def test_a_face_that_fills_the_picture(find: Find, astronaut: Pixels, side_px: i
     close = cv2.resize(astronaut[64:184, 166:286], (side_px, side_px))
     box = [(FACE.x0 - 166), (FACE.y0 - 64), (FACE.x1 - 166), (FACE.y1 - 64)]
     assert_found(find(np.asarray(close)), [FaceBox(*(value * scale for value in box), 1.0)])
+
+
+@pytest.mark.parametrize("left_px", [14, 16])
+def test_a_face_of_which_damage_left_a_few_pixels(
+    find: Find, astronaut: Pixels, left_px: int
+) -> None:
+    pixels, box = head(astronaut, 160)
+    damage = Damage(shrink=160 / left_px, noise=6, jpeg_quality=40)
+    assert_found(find(apply_damage(pixels, damage, np.random.default_rng(0))), [box])
 
 
 def test_small_faces_in_a_large_picture_wherever_tiles_meet(find: Find, astronaut: Pixels) -> None:
