@@ -15,7 +15,7 @@ from pipeline.models.esrgan import reach_px, tile_spans
 from pipeline.models.latents import VAE_BATCH
 from pipeline.request import DetailRequest
 from pipeline.types import FaceBox, Image
-from pipeline.views import tiles, wholes
+from pipeline.views import coarse, tiles, wholes
 
 # Distance of two faces' centres over their side: paint reaches 0.36 beyond a face.
 APART = 1.75
@@ -68,7 +68,8 @@ def planned_calls(
     """
     image = job.request().image
     config = profile.detector.input_px
-    seen = [view.picture for view in (*wholes(image, config), *tiles(image, config))]
+    views = (*wholes(image, config), coarse(image, config), *tiles(image, config))
+    seen = [view.picture for view in views]
     calls = [
         _call("detector", (1, 3, _padded(view.height_px), _padded(view.width_px))) for view in seen
     ]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 
 from weights.training import common
 from weights.training.bfloat16 import BFloat16, NormSilu
@@ -72,6 +72,7 @@ def test_the_kernels_silu_holds_far_from_zero(value: float) -> None:
 def test_a_prepared_vae_shows_the_same_picture() -> None:
     vae = AutoencoderKL.from_pretrained(common.TINY_DIR / "vae", torch_dtype=torch.float32)
     prepared = FAST.prepare(copy.deepcopy(vae))
+    assert list(prepared.state_dict()) == list(vae.state_dict())
     pictures = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.inference_mode():
         coded = vae.encode(pictures).latent_dist.mean
@@ -84,31 +85,3 @@ def test_a_prepared_vae_shows_the_same_picture() -> None:
     assert (quick.float() - exact).abs().mean() < 1 / 127.5
     assert relative(quick_coded, coded) < 0.01
     torch.testing.assert_close(unhurried, exact, rtol=1e-4, atol=1e-5)
-
-
-@needs_bfloat16
-def test_a_prepared_unet_learns_the_same_and_keeps_its_names() -> None:
-    unet = UNet2DConditionModel.from_pretrained(common.TINY_DIR / "unet", torch_dtype=torch.float32)
-    prepared = FAST.prepare(copy.deepcopy(unet))
-    assert list(prepared.state_dict()) == list(unet.state_dict())
-    torch.manual_seed(0)
-    sample, context = torch.randn(2, 9, 32, 32), torch.randn(2, 77, 32)
-    added = {"text_embeds": torch.randn(2, 16), "time_ids": torch.full((2, 6), 256.0)}
-    # Coarse, as faces are: what differs pixel by pixel reaches no inner level.
-    wanted = sample[:, :4] + F.interpolate(torch.randn(2, 4, 4, 4), scale_factor=8.0)
-
-    def learn(network: UNet2DConditionModel) -> torch.Tensor:
-        shown = network(sample, 40, encoder_hidden_states=context, added_cond_kwargs=added).sample
-        (shown.float() - wanted).square().mean().backward()
-        return shown.detach()
-
-    exact = learn(unet)
-    with FAST.context():
-        quick = learn(prepared)
-    assert relative(quick, exact) < 0.01
-    gradients = [
-        torch.cat([weight.grad.flatten() for weight in network.parameters()])
-        for network in (prepared, unet)
-    ]
-    # Those of two batches of faces meet at 0.1.
-    assert F.cosine_similarity(*gradients, dim=0) > 0.8

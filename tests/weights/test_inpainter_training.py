@@ -15,7 +15,7 @@ from weights.training.damage import Damage, draw_damage
 from weights.training.deepen import fill_deeper
 from weights.training.eye import Eye, Sight
 from weights.training.identity import cut_chips
-from weights.training.inpainter import WHOLE, WINDOW, draw_look, load_exported
+from weights.training.inpainter import load_exported
 from weights.training.network import SCHEDULER_CONFIG, UNET_CONFIG, Inpainter
 from weights.training.objective import step_loss
 from weights.training.optimizer import MuonWithAdamW
@@ -108,15 +108,7 @@ def test_some_faces_are_healthy_and_many_are_heavily_damaged() -> None:
     rng = random.Random(0)
     damages = [draw_damage(rng) for _ in range(400)]
     assert 8 <= sum(damage == Damage() for damage in damages) <= 48
-    assert sum(damage.shrink >= 3.5 for damage in damages) >= 200
-
-
-def test_late_in_a_training_every_second_step_looks_at_whole_crops() -> None:
-    rng = random.Random(0)
-    shares = [sum(draw_look(rng, spent) == WHOLE for _ in range(400)) / 400 for spent in (0.3, 0.9)]
-    assert 0.05 < shares[0] < 0.15
-    assert 0.4 < shares[1] < 0.6
-    assert WINDOW.side < WHOLE.side
+    assert sum(damage.shrink >= 3.5 for damage in damages) >= 140
 
 
 def test_a_window_shows_the_embedding_the_same_face(vae: AutoencoderKL) -> None:

@@ -13,7 +13,7 @@ from weights.training.identity import FaceEmbedding, cut_chips
 from weights.training.vae import FACTOR, decode
 
 PIXEL_WEIGHT = 20.0
-IDENTITY_WEIGHT = 4.0
+IDENTITY_WEIGHT = 3.0
 FEATURE_WEIGHT = 3.0
 # Distances of embeddings: those below the first are noise; the second is added to the damaged
 # face's before the restored one's is divided by it, or lightly damaged ones would count too much.

@@ -13,7 +13,6 @@ noise wipes out what 128 × 128 latents keep (Hoogeboom et al., "simple diffusio
 """
 
 import random
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -21,7 +20,6 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from weights.training import common, workers
-from weights.training.bfloat16 import BFloat16
 from weights.training.deepen import fill_deeper
 from weights.training.eye import Eye
 from weights.training.network import SCHEDULER_CONFIG, Inpainter
@@ -32,45 +30,26 @@ from weights.training.prompts import Prompts
 from weights.training.sampling import LEVELS, measure, restore
 from weights.training.vae import FACTOR
 
-PEAK_RATE = 3e-4
-# A quarter of what a step looks at is new. With one new pair in four steps, each was looked at 32
-# times and known by heart: faces came 31 % nearer there, and 11 % in held-out pairs.
+BATCH = 8
+PEAK_RATE = 2.5e-4
+# Half of what a step looks at is new. With one new pair in four steps, each was looked at 32 times
+# and known by heart: faces came 31 % nearer there, and 11 % in held-out pairs.
 PAIRS_A_STEP = 4
+# In latents, a side. The middle of a crop holds the face and costs half of what the whole does.
+WINDOW, WHOLE = 48, WORK_PX // FACTOR
+WHOLE_SHARE = 0.08
+# How many pairs are kept, and made before the first step.
+RINGS = {WINDOW: (900, 160), WHOLE: (100, 16)}
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a step looks at: crops, or windows in them, `side` latents wide. `batch`: of a step;
-    `pairs` are kept, and `first_pairs` made before the first step.
-    """
-
-    side: int
-    batch: int
-    pairs: int
-    first_pairs: int
-
-
-# The middle of a crop holds the face and costs half of what the whole does, but group norms look at
-# all that they are shown, and the product shows them the whole: so that is what the end is for.
-WINDOW = Look(side=48, batch=16, pairs=900, first_pairs=160)
-WHOLE = Look(side=WORK_PX // FACTOR, batch=9, pairs=400, first_pairs=48)
-WHOLE_SHARE, LATE_WHOLE_SHARE = 0.1, 0.5
-# Of the budget, when it is late.
-LATE = 0.6
-
-
-def draw_look(rng: random.Random, spent: float) -> Look:
-    """What the next step looks at, the same in all processes. `spent`: of the budget, 0–1."""
-    share = WHOLE_SHARE if spent < LATE else LATE_WHOLE_SHARE
-    return WHOLE if rng.random() < share else WINDOW
-
-
-def first_pairs(look: Look, vae: AutoencoderKL, portraits: list[Portrait], seed: int) -> PairRing:
-    """A ring with what the first steps look at."""
-    ring = PairRing(vae, portraits, look.pairs, seed, side=look.side)
-    while len(ring) < look.first_pairs:
-        ring.make(8)
-    return ring
+def make_rings(vae: AutoencoderKL, portraits: list[Portrait], seed: int) -> dict[int, PairRing]:
+    """By the side of what they show, with what the first steps look at."""
+    rings = {}
+    for side, (size, first) in RINGS.items():
+        rings[side] = PairRing(vae, portraits, size, seed + side, side=side)
+        while len(rings[side]) < first:
+            rings[side].make(8)
+    return rings
 
 
 def export(model: Inpainter) -> None:
@@ -118,7 +97,6 @@ def main() -> None:
     model: Inpainter = Inpainter().to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.from_exported:
         load_exported(model)
-    BFloat16(options.device).prepare(model.unet)
     optimizer = MuonWithAdamW(model, hidden=model.unet)
     budget = common.Budget(options.minutes * 60)
     checkpoint = common.Checkpoint(options.work_dir / "last.pt")
@@ -131,7 +109,7 @@ def main() -> None:
     prompts = Prompts(seed)
     signal = EulerDiscreteScheduler(**SCHEDULER_CONFIG).alphas_cumprod
     portraits = load_portraits(options.data, labels, validation=False)
-    rings = {look: first_pairs(look, vae, portraits, seed + look.side) for look in (WINDOW, WHOLE)}
+    rings = make_rings(vae, portraits, seed)
     eye = Eye(vae)
 
     def report(losses: list[float]) -> None:
@@ -141,12 +119,13 @@ def main() -> None:
         checkpoint.save(model, optimizer, budget)
         export(averaged)
 
+    # The same in all processes, or one would wait for the other.
     looks = random.Random(options.seed)
     next_report_s, losses = budget.elapsed_s() + 60, []
     for _ in budget.steps():
-        look = draw_look(looks, budget.share())
-        rings[look].make(PAIRS_A_STEP)
-        loss = step_loss(model, eye, rings[look], prompts, signal, look.batch)
+        ring = rings[WHOLE if looks.random() < WHOLE_SHARE else WINDOW]
+        ring.make(PAIRS_A_STEP)
+        loss = step_loss(model, eye, ring, prompts, signal, BATCH)
         rate = budget.learning_rate(PEAK_RATE)
         common.take_step(loss, model, optimizer, average, rate=rate, clip=1.0)
         losses.append(loss.item())

@@ -20,7 +20,6 @@ from typing import cast
 
 import torch
 
-from weights.training.bfloat16 import BFloat16
 from weights.training.eye import Eye
 from weights.training.network import Inpainter
 from weights.training.pairs import PairRing
@@ -59,21 +58,18 @@ def step_loss(
 ) -> torch.Tensor:
     """The loss of one random batch. `signal`: a_t², (1000,), the scheduler's `alphas_cumprod`."""
     device = next(model.parameters()).device
-    fast = BFloat16(device)
     rows = torch.randint(0, len(ring), (batch,))
     clean, start, masked, mask = (
         values[rows].to(device) for values in (ring.clean, ring.damaged, ring.masked, ring.mask)
     )
     negative = torch.rand(batch) < NEGATIVE_ROWS
-    with fast.context():
-        context, pooled = model.embed(*(ids.to(device) for ids in prompts.draw(negative)))
+    context, pooled = model.embed(*(ids.to(device) for ids in prompts.draw(negative)))
 
     def predict(start: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         a2 = signal[steps].view(-1, 1, 1, 1).to(device)
         noised = a2.sqrt() * start + (1 - a2).sqrt() * torch.randn_like(start)
         sample = torch.cat([noised, mask, masked], dim=1).to(memory_format=torch.channels_last)
-        with fast.context():
-            return cast(torch.Tensor, model(sample, steps.to(device), context, pooled)).float()
+        return cast(torch.Tensor, model(sample, steps.to(device), context, pooled))
 
     again = torch.rand(()) < SECOND_PASS
     if again:
