@@ -112,7 +112,7 @@ def _look(
         _merge([back for view in part for box in next(found) if (back := view.to_image(box))])
         for part in (views, soft)
     )
-    return _add_soft(fine, blurred)
+    return _add_soft(fine, blurred) if blurred else fine
 
 
 def _add_soft(finds: list[FaceBox], soft: list[FaceBox]) -> list[FaceBox]:
