@@ -17,8 +17,13 @@ _RING_MIN_PX = 8.0
 # With fewer pixels than this the ring says little, and the colours stay as the model gave them.
 _RING_MIN_PIXELS = 64
 
-# What codecs make of grey differs by so many levels from channel to channel.
-_GREY_LEVELS = 3
+# A hue is looked for in a neighbourhood of this share of the tone's sigma, which is about an iris,
+# and may be left by so many degrees. Of 6 portraits shrunk by 12, 1.3 % of the eyes' pixels turned
+# blue or green, and 0.0 % within this; by 7, with noise and JPEG, 1.5 % and 0.4 %.
+_HUE_SIGMA = 0.15
+_HUE_DEGREES = 25.0
+# What moved a colour by less than this, in Lab, is held to no hue: it is the picture's own colour.
+_HUE_DISTANCE = 2.0
 
 
 def match_colour(painted: Image, original: Image, mask: SoftMask) -> Image:
@@ -44,38 +49,41 @@ def match_colour(painted: Image, original: Image, mask: SoftMask) -> Image:
 
 
 def keep_tone(painted: Image, original: Image, sigma_px: float) -> Image:
-    """The repainted crop with the original's coarse colours: light and complexion stay.
+    """The repainted crop with the original's coarse colours: light and complexion stay. Its finer
+    colours keep the original's hue or are neutral: soft brown eyes do not turn blue.
 
     Args:
         painted: the crop as the model gave it back, unmasked.
         original: the crop as it was cut.
         sigma_px: of the Gaussian, in crop pixels; what varies more slowly is the original's.
     """
-    lab = _to_lab(painted.pixels)
-    shift = cv2.GaussianBlur(
-        _to_lab(original.pixels) - lab, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE
-    )
+    lab, old = _to_lab(painted.pixels), _to_lab(original.pixels)
+    shift = _blurred(old - lab, sigma_px)
+    shift[..., 1:] += _off_hue(lab[..., 1:] + shift[..., 1:], old[..., 1:], sigma_px * _HUE_SIGMA)
     return _moved(painted, lab, shift)
 
 
-def keep_grey(painted: Image, original: Image) -> Image:
-    """The repainted crop; where the original has no colours, changed in lightness alone: a face in
-    a black-and-white photograph gets no blue eyes.
-
-    Args:
-        painted: the crop as the model gave it back, in colours that match.
-        original: the crop as it was cut.
+def _off_hue(chroma: Floats, original: Floats, sigma_px: float) -> Floats:
+    """What brings colours, (H, W, 2) of Lab, back to the hue that the original has there: nearer to
+    it, or to neutral where they are across the circle.
     """
-    red, green, blue = cv2.split(original.pixels)
-    colour = max(cv2.norm(red, green, cv2.NORM_INF), cv2.norm(green, blue, cv2.NORM_INF))
-    if colour > _GREY_LEVELS:
-        return painted
-    grey, old_grey = (
-        cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY).astype(np.int16)
-        for image in (painted, original)
-    )
-    change = (grey - old_grey)[..., None]
-    return Image(to_levels(original.pixels + change))
+    hue = _blurred(original, sigma_px)
+    hue /= np.maximum(np.linalg.norm(hue, axis=2, keepdims=True), 1e-6)
+    along = (chroma * hue).sum(axis=2, keepdims=True)
+    across = chroma - along * hue
+    along = np.maximum(along, 0)
+    most = np.tan(np.radians(_HUE_DEGREES)) * along
+    share = np.minimum(1, most / np.maximum(np.linalg.norm(across, axis=2, keepdims=True), 1e-6))
+    moved = np.linalg.norm(chroma - original, axis=2, keepdims=True)
+    back: Floats = (along * hue + share * across - chroma) * np.minimum(1, moved / _HUE_DISTANCE)
+    return back
+
+
+def _blurred(values: Floats, sigma_px: float) -> Floats:
+    blurred: Floats = cv2.GaussianBlur(
+        values, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
+    return blurred
 
 
 def _moved(image: Image, lab: Floats, shift: Floats) -> Image:

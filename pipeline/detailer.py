@@ -1,23 +1,25 @@
 """The picture's walk: find the faces, mask them, repaint each in two passes, blend in, upscale."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
-from pipeline import masks
-from pipeline.colours import keep_grey, keep_tone, match_colour
-from pipeline.compositing import cut, paste_all
-from pipeline.config import PassConfig, Profile
+from pipeline.config import Profile
 from pipeline.detection import find_faces, judge
-from pipeline.geometry import plan_crop, rounds
+from pipeline.enlarging import enlarge
+from pipeline.geometry import rounds
+from pipeline.grain import give_grain_back, grainy_face, take_grain_away
 from pipeline.health import is_badly_damaged, strength_share
-from pipeline.images import resize_alpha
+from pipeline.identity import IdentityGate
 from pipeline.overlay import draw
-from pipeline.prompts import is_skip, split_prompt
-from pipeline.repaint_checks import is_blank
-from pipeline.request import DetailRequest, DetailResult
-from pipeline.run import Face, OnPass, OnProgress, Order, PassDone, Run
-from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler
-from pipeline.steps import plan_steps
-from pipeline.types import FaceBox, FaceCrop, Find, Image, Repaint, SoftMask
+from pipeline.passes import Passes, cut_face
+from pipeline.progress import OnProgress, ignore
+from pipeline.report import Usage
+from pipeline.request import DetailRequest, DetailResult, Selection, face_texts
+from pipeline.run import DETAIL, GRAIN, OUTLINE, Face, OnPass, Run, noise_seed
+from pipeline.stages import FaceDetector, FaceSegmenter, Inpainter, ShouldStop, Upscaler, never
+from pipeline.transparency import enlarge_alpha, extend, restore
+from pipeline.types import Detection, FaceBox, Image
 
 
 class FaceDetailer:
@@ -31,125 +33,190 @@ class FaceDetailer:
         segmenter: FaceSegmenter,
         inpainter: Inpainter,
         upscaler: Upscaler,
+        gate: IdentityGate | None = None,
     ) -> None:
         self.profile = profile
         self._detector = detector
-        self._segmenter = segmenter
         self._inpainter = inpainter
         self._upscaler = upscaler
+        self._gate = gate
+        self._passes = Passes(profile, segmenter, inpainter)
 
     def __call__(
         self,
         request: DetailRequest,
-        on_progress: OnProgress = lambda _done, _total: None,
-        should_stop: ShouldStop = lambda: False,
+        on_progress: OnProgress = ignore,
+        should_stop: ShouldStop = never,
     ) -> DetailResult:
         """Detail the faces of one picture.
 
         Args:
             request: the picture and what to do with it.
-            on_progress: called with (steps done, steps in all), from any thread.
-            should_stop: asked between stages and before every denoising step.
+            on_progress: called at each stage, denoising step and enlarged tile, from any thread;
+                must not wait.
+            should_stop: asked between stages, steps, tiles, and other batches of work.
+
+        Raises:
+            ModelFailed: faces were to be repainted, and the model gave nothing usable for any.
+            OutOfMemory: the device's memory does not hold even one face.
+            Stopped: `should_stop` answered True.
+        """
+        run = Run(_visible(request), on_progress, should_stop)
+        run.tell("detecting")
+        with run.stage("detect"):
+            detections = self.detect(run.request.image, request.selection, should_stop)
+        faces = [detection.box for detection in detections if detection.rejected is None]
+        result = self._detail(run, faces, request.image)
+        return replace(result, rejected=tuple(detections[len(faces) :]))
+
+    def usage(self) -> Usage:
+        """What the models have done since they were loaded, and the memory they have."""
+        return self._inpainter.usage()
+
+    def find_faces(self, image: Image, selection: Selection) -> list[FaceBox]:
+        """The faces that count, in the selection's order."""
+        detections = self.detect(image, selection)
+        return [detection.box for detection in detections if detection.rejected is None]
+
+    def detect(
+        self, image: Image, selection: Selection, should_stop: ShouldStop = never
+    ) -> list[Detection]:
+        """What the detector took for faces: those of `find_faces` first, then the rejected ones.
 
         Raises:
             Stopped: `should_stop` answered True.
         """
-        run = Run(request, on_progress, should_stop)
-        with run.stage("detect"):
-            faces = self.find_faces(request)
-        return self._detail(run, faces)
-
-    def find_faces(self, request: DetailRequest) -> list[FaceBox]:
-        """The faces that the request's filters leave, in the request's order."""
-        return [find.box for find in self.inspect(request) if find.left_out is None]
-
-    def inspect(self, request: DetailRequest) -> list[Find]:
-        """What the detector took for faces: those of `find_faces` first, then what was left out."""
         config = self.profile.detector
-        threshold = request.detection_threshold
+        threshold = selection.detection_threshold
         if threshold is None:
             threshold = config.threshold
-        faces = find_faces(request.image, self._detector, config.input_px, threshold)
-        return judge(faces, threshold, request)
+        faces = find_faces(image, self._detector, config.input_px, config.threshold, should_stop)
+        return judge(faces, threshold, selection)
 
-    def explain(self, request: DetailRequest, finds: Sequence[Find]) -> Image:
-        """The picture with the finds of `inspect` drawn in, and the detail pass's crops and masks.
+    def explain(self, image: Image, detections: Sequence[Detection]) -> Image:
+        """The picture with what `detect` found, and the detail pass's crops and masks, drawn in.
 
         With `passes: both` the outline pass reaches somewhat further.
         """
         config = self.profile.detail
-        boxes = [find.box for find in finds if find.left_out is None]
-        crops = [_cut(request.image, box, config) for box in boxes]
-        return draw(
-            request.image, finds, list(zip(crops, self._segment(crops, config), strict=True))
-        )
+        boxes = [detection.box for detection in detections if detection.rejected is None]
+        crops = [cut_face(image, box, config) for box in boxes]
+        soft = self._passes.segment(crops, config, [()] * len(crops), never)
+        return draw(image, detections, list(zip(crops, soft, strict=True)))
 
     def detail_faces(
         self,
         request: DetailRequest,
         faces: Sequence[FaceBox],
-        on_progress: OnProgress = lambda _done, _total: None,
-        should_stop: ShouldStop = lambda: False,
+        on_progress: OnProgress = ignore,
+        should_stop: ShouldStop = never,
         on_pass: OnPass = lambda _done: None,
     ) -> DetailResult:
         """As a call, for faces that are already known; in pixels of `request.image`.
 
         `on_pass` is called after each pass, from this thread; overlapping faces take several.
         """
-        return self._detail(Run(request, on_progress, should_stop, on_pass), faces)
+        run = Run(_visible(request), on_progress, should_stop, on_pass)
+        return self._detail(run, faces, request.image)
 
-    def _detail(self, run: Run, boxes: Sequence[FaceBox]) -> DetailResult:
+    def _detail(self, run: Run, boxes: Sequence[FaceBox], original: Image) -> DetailResult:
         request = run.request
         faces = self._plan(request, boxes)
-        run.total_steps = request.samples * sum(
-            self._steps(request, face, self.profile.detail)
-            + face.needs_outline * self._steps(request, face, self.profile.outline)
-            for face in faces
-        )
-        pictures = [request.image] * request.samples
+        run.found = len(boxes)
+        steps = {face.number: self._steps(request, face) for face in faces}
+        planned_steps = request.recipe.samples * sum(steps.values())
+        run.total_steps = planned_steps
+        if request.recipe.upscale > 1:
+            # Samples without a repaint share their picture.
+            distinct = request.recipe.samples if planned_steps else 1
+            run.total_px = distinct * self._upscaler.pixels(request.image, request.recipe.upscale)
+        run.tell("found")
+        pictures = [request.image] * request.recipe.samples
         for members in rounds([face.box for face in faces], self._reach()):
             now = [faces[index] for index in members]
-            outlined = [face for face in now if face.needs_outline]
-            pictures = self._repaint(run, pictures, outlined, self.profile.outline)
-            pictures = self._repaint(run, pictures, now, self.profile.detail)
+            before, pictures = pictures, self._repaint(run, pictures, [now] * len(pictures))
+            if self._gate is not None:
+                again = partial(self._repaint_again, run)
+                pictures = self._gate.judge(run, before, pictures, now, again)
+            pictures = _with_grain(run, pictures, now)
+        run.check_painted()
+        if request.recipe.upscale > 1:
+            run.tell("upscaling")
         with run.stage("upscale"):
-            images = self._upscale(pictures, request.upscale)
-            alpha = request.alpha
-            if alpha is not None and request.upscale > 1:
-                alpha = resize_alpha(alpha, request.upscale)
+            factor, alpha = request.recipe.upscale, request.alpha
+            if factor == 1:
+                images = tuple(restore(p, request.image, original, alpha) for p in pictures)
+            else:
+                images = enlarge(pictures, factor, self._upscaler, run.enlarged)
+                alpha = None if alpha is None else enlarge_alpha(alpha, factor)
         walked = tuple(face.box for face in faces)
-        return DetailResult(images, alpha, walked, len(run.asked - run.painted), run.seconds)
+        failed = [face.number for _, face in run.asked - run.painted]
+        taken_back = [judged.face for judged in run.identity if judged.outcome == "left"]
+        return DetailResult(
+            images,
+            alpha,
+            walked,
+            unchanged=len(failed),
+            stages=tuple(run.stages),
+            unread=self._unread(faces),
+            skipped=len(boxes) - len(faces),
+            note=self.profile.note,
+            steps=planned_steps - sum(steps[number] for number in failed + taken_back),
+            identity=tuple(sorted(run.identity, key=lambda judged: (judged.sample, judged.face))),
+        )
+
+    def _repaint(
+        self, run: Run, pictures: list[Image], faces: Sequence[Sequence[Face]]
+    ) -> list[Image]:
+        """Both passes over some faces of each sample's picture, none of which share any paint."""
+        outlined = [[face for face in its_own if face.needs_outline] for its_own in faces]
+        pictures = self._passes.repaint(run, pictures, outlined, self.profile.outline, OUTLINE)
+        return self._passes.repaint(run, pictures, faces, self.profile.detail, DETAIL)
+
+    def _repaint_again(
+        self, run: Run, pictures: list[Image], faces: Sequence[Sequence[Face]]
+    ) -> list[Image]:
+        """The same beyond what was planned."""
+        run.total_steps += sum(
+            self._steps(run.request, face) for its_own in faces for face in its_own
+        )
+        return self._repaint(run, pictures, faces)
+
+    def _steps(self, request: DetailRequest, face: Face) -> int:
+        """How many denoising steps one face of one sample takes."""
+        outline = face.needs_outline * self._passes.steps(request, face, self.profile.outline)
+        return outline + self._passes.steps(request, face, self.profile.detail)
+
+    def _unread(self, faces: Sequence[Face]) -> tuple[str, ...]:
+        """What the model does not read of the faces' prompts, each text once, in their order."""
+        prompts = [text for face in faces for text in (face.prompt, face.negative_prompt)]
+        unread = (self._inpainter.unread(prompt) for prompt in dict.fromkeys(prompts))
+        return tuple(dict.fromkeys(text for text in unread if text))
 
     def _plan(self, request: DetailRequest, boxes: Sequence[FaceBox]) -> list[Face]:
         """The faces to repaint: none at denoise 0, and none whose prompt says so."""
-        if request.denoise == 0:
+        recipe, image = request.recipe, request.image
+        if recipe.denoise == 0:
             return []
-        prompts = split_prompt(request.prompt, len(boxes))
-        negatives = split_prompt(request.negative_prompt, len(boxes))
+        prompts = face_texts(recipe.prompt, len(boxes))
+        negatives = face_texts(recipe.negative_prompt, len(boxes))
+        spared = tuple(box for box, prompt in zip(boxes, prompts, strict=True) if prompt is None)
         return [
             Face(
+                number,
                 box,
                 prompt,
-                negative,
-                needs_outline=request.passes == "both"
-                or (request.passes == "auto" and is_badly_damaged(request.image, box)),
-                strength=strength_share(request.image, box) if request.keep_healthy else 1.0,
+                negative or "",
+                needs_outline=recipe.passes == "both"
+                or (recipe.passes == "auto" and is_badly_damaged(image, box)),
+                strength=strength_share(image, box) if recipe.keep_healthy else 1.0,
+                spared=spared,
             )
-            for box, prompt, negative in zip(boxes, prompts, negatives, strict=True)
-            if not is_skip(prompt)
+            for number, (box, prompt, negative) in enumerate(
+                zip(boxes, prompts, negatives, strict=True), start=1
+            )
+            if prompt is not None
         ]
-
-    def _steps(self, request: DetailRequest, face: Face, config: PassConfig) -> int:
-        """How many steps one face of one sample takes in a pass."""
-        strength = _strength(request, face, config)
-        if strength == 0:
-            return 0
-        rule = self.profile.inpainter.step_rule
-        return plan_steps(self._asked_steps(request), strength, rule)[1]
-
-    def _asked_steps(self, request: DetailRequest) -> int:
-        """The request's steps, or the share of them that the profile's model needs; at least 1."""
-        return max(1, round(request.num_inference_steps * self.profile.inpainter.steps))
 
     def _reach(self) -> float:
         """How far paint may reach beyond a face's box, as a share of its longer side.
@@ -158,83 +225,30 @@ class FaceDetailer:
         """
         return 0.21 + max(self.profile.outline.grow, self.profile.detail.grow)
 
-    def _repaint(
-        self, run: Run, pictures: list[Image], faces: Sequence[Face], config: PassConfig
-    ) -> list[Image]:
-        """One pass over some faces of every sample's picture, as one batch."""
-        if not faces or config.strength == 0:
-            return pictures
-        with run.stage("cut"):
-            # Samples that still share their picture share its crops and masks too.
-            distinct = {id(picture): picture for picture in pictures}
-            crops = {
-                key: [_cut(picture, face.box, config) for face in faces]
-                for key, picture in distinct.items()
-            }
-        with run.stage("segment"):
-            soft = {key: self._segment(found, config) for key, found in crops.items()}
-            orders = [
-                Order(sample, face, crop, mask)
-                for sample, picture in enumerate(pictures)
-                for face, crop, mask in zip(
-                    faces, crops[id(picture)], soft[id(picture)], strict=True
-                )
-            ]
-        with run.stage("inpaint"):
-            steps = self._asked_steps(run.request)
-            jobs = [
-                order.job(run.request, _strength(run.request, order.face, config), steps)
-                for order in orders
-            ]
-            answers = self._inpainter.inpaint(jobs, run.step, run.should_stop)
-        with run.stage("paste"):
-            repaints: list[list[Repaint]] = [[] for _ in pictures]
-            for order, answer in zip(orders, answers, strict=True):
-                run.asked.add((order.sample, order.face))
-                if answer is not None and not is_blank(answer, order.crop.image, order.mask):
-                    run.painted.add((order.sample, order.face))
-                    painted = _match(answer, order, config)
-                    repaints[order.sample].append(Repaint(order.crop, painted, order.mask))
-            after = [paste_all(*pair) for pair in zip(pictures, repaints, strict=True)]
-        run.on_pass(PassDone(config, tuple(map(tuple, repaints)), tuple(after)))
+
+def _visible(request: DetailRequest) -> DetailRequest:
+    """The request for what can be seen: no face hidden under alpha 0 is found, and no hidden colour
+    bleeds into a visible one.
+    """
+    return replace(request, image=extend(request.image, request.alpha))
+
+
+def _with_grain(run: Run, pictures: Sequence[Image], faces: Sequence[Face]) -> list[Image]:
+    """Every sample's picture, its own grain in the faces that were repainted last; or none in them,
+    if the request says so.
+    """
+    recipe, after = run.request.recipe, list(pictures)
+    if not faces:
         return after
-
-    def _segment(self, crops: Sequence[FaceCrop], config: PassConfig) -> list[SoftMask]:
-        """How much of each crop is repainted: the face, or an ellipse where the model is unsure."""
-        found = self._segmenter.segment(crops)
-        soft = []
-        for crop, mask in zip(crops, found, strict=True):
-            face, _ = masks.of_face(mask, crop.box, crop.region.work_px)
-            longer_px = crop.box.longer_px
-            hard = masks.grow(face, config.grow * longer_px)
-            soft.append(masks.feather_inside(hard, config.feather * longer_px))
-        return soft
-
-    def _upscale(self, pictures: Sequence[Image], factor: int) -> tuple[Image, ...]:
-        if factor == 1:
-            return tuple(pictures)
-        large: dict[int, Image] = {}
-        for picture in pictures:
-            if id(picture) not in large:
-                large[id(picture)] = self._upscaler.upscale(picture, factor)
-        return tuple(large[id(picture)] for picture in pictures)
-
-
-def _match(answer: Image, order: Order, config: PassConfig) -> Image:
-    """The model's answer in the picture's colours, as the profile wants them matched."""
-    crop = order.crop
-    if config.tone == 0:
-        matched = match_colour(answer, crop.image, order.mask)
-    else:
-        matched = keep_tone(answer, crop.image, config.tone * crop.box.longer_px)
-    return keep_grey(matched, crop.image)
-
-
-def _strength(request: DetailRequest, face: Face, config: PassConfig) -> float:
-    """How far up the noise a face starts in a pass."""
-    return config.strength * face.strength * request.denoise
-
-
-def _cut(picture: Image, box: FaceBox, config: PassConfig) -> FaceCrop:
-    """The face as one pass sees it, upright."""
-    return cut(picture, box, plan_crop(box, config, box.quarter_turns))
+    with run.stage("grain"):
+        for sample, face in ((sample, face) for sample in range(len(after)) for face in faces):
+            shares, longer_px = run.shares.get((sample, face), ()), face.box.longer_px
+            grainy = grainy_face(after[sample], run.request.image, shares, longer_px)
+            if grainy is None:
+                continue
+            if recipe.keep_grain:
+                seed = noise_seed(recipe.seed + sample, GRAIN)
+                after[sample] = give_grain_back(after[sample], grainy, seed)
+            else:
+                after[sample] = take_grain_away(after[sample], grainy)
+    return after

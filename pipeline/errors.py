@@ -17,12 +17,20 @@ class InvalidValue(PipelineError):
     """A value type was built from something it does not allow. Message: expected, then got."""
 
 
+class InvalidProfile(PipelineError):
+    """A profile file is missing, cannot be read, or has a key or a value that is not allowed."""
+
+
 class WeightsError(PipelineError):
     """A file of weights is missing, or is not what its profile says."""
 
 
 class OutOfMemory(PipelineError):
     """The device's memory does not hold the smallest piece that the work can be cut into."""
+
+
+class ModelFailed(PipelineError):
+    """No face got a usable repaint: the model's values were not finite, or of a single colour."""
 
 
 class Stopped(PipelineError):

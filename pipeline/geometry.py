@@ -74,15 +74,31 @@ def mirrored_box(box: FaceBox, width_px: int) -> FaceBox:
     return replace(box, x0=width_px - box.x1, x1=width_px - box.x0)
 
 
+def clipped(box: FaceBox, width_px: int, height_px: int) -> FaceBox | None:
+    """The part of a box that lies in a picture of this size; None where there is none."""
+    x0, x1 = max(0.0, box.x0), min(float(width_px), box.x1)
+    y0, y1 = max(0.0, box.y0), min(float(height_px), box.y1)
+    return replace(box, x0=x0, y0=y0, x1=x1, y1=y1) if x0 < x1 and y0 < y1 else None
+
+
 def iou(a: FaceBox, b: FaceBox) -> float:
     """The area that two boxes share, over the area that they cover together."""
     shared = _shared(a, b)
     return shared / (_area(a) + _area(b) - shared)
 
 
-def common_share(a: FaceBox, b: FaceBox) -> float:
-    """The area that two boxes share, over that of the smaller one."""
-    return _shared(a, b) / min(_area(a), _area(b))
+def overlaps(boxes: Sequence[FaceBox]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of each two boxes, (N, N): the area that they share, over the area that they cover together,
+    and over that of the smaller one.
+    """
+    corners = np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes], np.float32)
+    corners = corners.reshape(-1, 4)
+    low = np.maximum(corners[:, None, :2], corners[None, :, :2])
+    high = np.minimum(corners[:, None, 2:], corners[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    together = area[:, None] + area[None] - shared
+    return shared / together, shared / np.minimum(area[:, None], area[None])
 
 
 def _shared(a: FaceBox, b: FaceBox) -> float:

@@ -1,5 +1,7 @@
 """Masks of one face in its crop: what the model may repaint, and how much of it is kept."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +91,34 @@ def _fill_holes(piece: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def grow(mask: HardMask, px: float) -> HardMask:
     """The mask and every pixel whose centre is at most `px` from the centre of one of the mask."""
     return HardMask(mask.pixels | (mask.pixels.any() & (_distance(~mask.pixels) <= px)))
+
+
+def spare(mask: HardMask, own: FaceBox, others: Sequence[FaceBox]) -> HardMask:
+    """The mask without the boxes of other faces. Where such a box overlaps the face's own, each
+    pixel belongs to the one whose middle is nearer, in shares of the boxes' sides.
+
+    Args:
+        mask: of the face.
+        own: its box, in pixels of the mask.
+        others: likewise.
+    """
+    kept = mask.pixels
+    side_y, side_x = kept.shape
+    x, y = np.arange(side_x) + 0.5, np.arange(side_y)[:, None] + 0.5
+    away = _box_distance(own, x, y)
+    for other in others:
+        distance = _box_distance(other, x, y)
+        kept = kept & ~((distance <= 1) & ((away > 1) | (distance < away)))
+    return HardMask(np.ascontiguousarray(kept))
+
+
+def _box_distance(
+    box: FaceBox, x: NDArray[np.floating], y: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """From a box's middle, 0, over its edges, 1, outwards; (H, W)."""
+    middle_x, middle_y = box.centre_xy
+    across, along = np.abs(x - middle_x) / box.width_px, np.abs(y - middle_y) / box.height_px
+    return np.asarray(2 * np.maximum(across, along))
 
 
 def feather_inside(mask: HardMask, px: float) -> SoftMask:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.compositing import paste_all
-from pipeline.types import CropRegion, FaceCrop, Find, Image, LeftOut, Repaint, SoftMask
+from pipeline.types import CropRegion, Detection, FaceCrop, Image, Rejection, Repaint, SoftMask
 
 Colour = tuple[int, int, int]
 
@@ -17,20 +17,23 @@ _TEXT_LINES = 14
 _TINT = 0.45
 _COUNTS: Colour = (40, 220, 90)
 _CROP: Colour = (90, 170, 255)
-_LEFT_OUT: Colour = (255, 120, 30)
-_REASONS: dict[LeftOut, str] = {
+_REJECTED: Colour = (255, 120, 30)
+_REASONS: dict[Rejection, str] = {
     "score": "score too low",
     "size": "too small",
     "count": "enough others",
+    "budget": "beyond the budget",
 }
 
 
-def draw(image: Image, finds: Sequence[Find], masked: Sequence[tuple[FaceCrop, SoftMask]]) -> Image:
+def draw(
+    image: Image, detections: Sequence[Detection], masked: Sequence[tuple[FaceCrop, SoftMask]]
+) -> Image:
     """A copy of the picture with boxes, scores, turns and reasons, crops and masks.
 
     Args:
         image: the picture.
-        finds: what was found in it.
+        detections: what was found in it.
         masked: the crops of the faces that count, and what of them is repainted.
     """
     tinted = [Repaint(crop, _tint(crop.image), mask) for crop, mask in masked]
@@ -38,16 +41,16 @@ def draw(image: Image, finds: Sequence[Find], masked: Sequence[tuple[FaceCrop, S
     for crop, _ in masked:
         _square(pixels, crop.region)
     # Those that count last: nothing is drawn over them.
-    for find in reversed(finds):
-        _find(pixels, find)
+    for detection in reversed(detections):
+        _find(pixels, detection)
     return Image(pixels)
 
 
-def label(find: Find) -> str:
+def label(detection: Detection) -> str:
     """What stands beside a box: score, turn, reason. `0.93`, or `0.21 turned 90 score too low`."""
-    turn = f" turned {90 * find.box.quarter_turns}" if find.box.quarter_turns else ""
-    reason = f" {_REASONS[find.left_out]}" if find.left_out else ""
-    return f"{find.box.score:.2f}{turn}{reason}"
+    turn = f" turned {90 * detection.box.quarter_turns}" if detection.box.quarter_turns else ""
+    reason = f" {_REASONS[detection.rejected]}" if detection.rejected else ""
+    return f"{detection.box.score:.2f}{turn}{reason}"
 
 
 def _tint(image: Image) -> Image:
@@ -66,12 +69,12 @@ def _square(pixels: NDArray[np.uint8], region: CropRegion) -> None:
     cv2.rectangle(pixels, corner, other, _CROP, _line_px(pixels))
 
 
-def _find(pixels: NDArray[np.uint8], find: Find) -> None:
-    line_px, box = _line_px(pixels), find.box
-    colour = _LEFT_OUT if find.left_out else _COUNTS
+def _find(pixels: NDArray[np.uint8], detection: Detection) -> None:
+    line_px, box = _line_px(pixels), detection.box
+    colour = _REJECTED if detection.rejected else _COUNTS
     x0, y0, x1, y1 = (round(value) for value in (box.x0, box.y0, box.x1, box.y1))
     cv2.rectangle(pixels, (x0, y0), (x1, y1), colour, 2 * line_px)
-    font, text = cv2.FONT_HERSHEY_SIMPLEX, label(find)
+    font, text = cv2.FONT_HERSHEY_SIMPLEX, label(detection)
     scale = cv2.getFontScaleFromHeight(font, _TEXT_LINES * line_px, line_px)
     (width, height), below = cv2.getTextSize(text, font, scale, line_px)
     # Above the box where there is room, and never beyond the picture's right and lower sides.

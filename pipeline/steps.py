@@ -1,6 +1,6 @@
 """How many denoising steps a pass takes, and of what schedule they are the tail."""
 
-from pipeline.config import StepRule
+from pipeline.config_inpainter import StepRule
 
 # The finest schedule that is ever made. The last 20 of its steps start below timestep 1 of 1000,
 # where next to no noise is left.
@@ -17,7 +17,7 @@ def plan_steps(steps: int, strength: float, rule: StepRule) -> tuple[int, int]:
 
     Args:
         steps: steps asked for, 1 or more.
-        strength: how far up the noise the walk starts, in (0, 1].
+        strength: how far up the noise it starts, in (0, 1].
         rule: see above.
 
     >>> plan_steps(20, 0.4, "all"), plan_steps(20, 0.4, "diffusers")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.checks import check, check_array
 
-LeftOut = Literal["score", "size", "count"]
+Rejection = Literal["score", "size", "count", "budget"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,15 +106,15 @@ class FaceBox:
 
 
 @dataclass(frozen=True, slots=True)
-class Find:
-    """What the detector took for a face. `left_out`: None where it counts, else why it does not.
+class Detection:
+    """What the detector took for a face. `rejected`: None where it counts, else why it does not.
 
     "score": below the threshold; "size": the shorter side is too small; "count": there are enough
-    larger ones.
+    larger ones; "budget": the request's steps do not suffice for it, after the larger ones.
     """
 
     box: FaceBox
-    left_out: LeftOut | None = None
+    rejected: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,17 @@ class Repaint:
     mask: SoftMask
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """How much of a repaint the picture takes. `values`: float32 in [0, 1], of these rows and
+    columns; elsewhere it is 0.
+    """
+
+    rows: slice
+    columns: slice
+    values: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class InpaintJob:
     """One face × one sample × one pass, for the denoise loop.
@@ -177,8 +188,8 @@ class InpaintJob:
     `image`: square crop at work size. `mask`: same size, float32 in [0, 1]: 1 where the model
     repaints from the first step, 0 where it never does, and between where it joins later
     (differential diffusion). `steps`: UNet calls, all executed.
-    `strength`: 0–1, how much noise the tail of the schedule starts with. `seed`: any non-negative
-    integer below 2⁶³.
+    `strength`: 0–1, how much noise the tail of the schedule starts with. `seed`: of its noise, any
+    non-negative integer below 2⁶³.
     """
 
     image: Image

@@ -1,1 +1,1 @@
-"""Which files a profile needs, where from, and their hashes; and the embedded `tiny` set."""
+"""Which files a profile needs, where they come from, their hashes; and the embedded `tiny` set."""

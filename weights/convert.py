@@ -1,9 +1,9 @@
-"""Checkpoints become safetensors, without running anything that they hold.
+"""Converts checkpoints to safetensors without executing anything in them.
 
-A pickle is a program. torch's restricted reader (`weights_only=True`) makes tensors and plain
-containers only; the classes that ultralytics pickles a whole model with are let through by name,
-and each of them becomes an inert stand-in that keeps its attributes. Neither ultralytics' code nor
-`torch.nn`'s runs.
+A pickle is a program. torch's restricted reader (`weights_only=True`) creates only tensors and
+plain containers. The classes that ultralytics uses when it pickles a whole model are allowed by
+name, and each is replaced by an inert stand-in that keeps its attributes: neither ultralytics' nor
+`torch.nn`'s code runs.
 """
 
 import pickle
@@ -18,21 +18,21 @@ from safetensors.torch import save_file
 
 from weights.errors import BadPickle, PullError
 
-# What ultralytics has pickled since 8.0: its modules and torch's; its settings; bound methods;
-# dates, paths and scores of the training.
+# What ultralytics has pickled since 8.0: its own and torch's modules, its settings, bound methods,
+# and the training's dates, paths and scores.
 ALLOWED = re.compile(
     r"(ultralytics|torch\.nn\.modules)(\.\w+)+"
     r"|builtins\.getattr|types\.SimpleNamespace"
     r"|pathlib\.(Posix|Windows|PurePosix|PureWindows)?Path"
     r"|numpy\.(dtype|(_?core\.multiarray\.)(scalar|_reconstruct)|ndarray)"
 )
-# Where checkpoints keep their weights, best first: the average over the training, where there is
-# one; Real-ESRGAN's names, then ultralytics' names.
+# The keys under which checkpoints keep their weights, best first: averaged weights before the last
+# ones; Real-ESRGAN's names, then ultralytics'.
 KEYS = ("params_ema", "params", "ema", "model", "state_dict")
 
 
 class _StandIn:
-    """Takes the place of any allowed class: made of anything, keeps what it is filled with."""
+    """Replaces any allowed class: accepts any arguments, keeps the attributes it is given."""
 
     def __new__(cls, *_args: object) -> "_StandIn":
         return super().__new__(cls)
@@ -46,12 +46,13 @@ class _StandIn:
 
 
 def convert(checkpoint: Path, target: Path) -> None:
-    """Read a `.pt` or `.pth` file, whose hash must have matched, and write its weights.
+    """Read a `.pt` or `.pth` file and write its weights to the safetensors file `target`.
 
-    The tensors keep their names, shapes and dtypes.
+    The tensors keep their names, shapes and dtypes. Check the checkpoint's hash before.
 
     Raises:
-        BadPickle: it holds anything that is not allowed, no weights, or is damaged.
+        BadPickle: the checkpoint contains something that is not allowed, contains no weights, or is
+            damaged.
         PullError: `target` cannot be written.
     """
     try:
@@ -61,29 +62,31 @@ def convert(checkpoint: Path, target: Path) -> None:
         raise BadPickle(text) from error
     if not tensors:
         raise BadPickle("expected weights in the checkpoint, got none")
-    # Copies: safetensors takes no two names of one memory, and no views.
+    # Copies, because safetensors accepts neither shared memory nor views.
     copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(copies, target)
     except SafetensorError as error:
-        raise PullError(f"{target} cannot be written: {error}. Make room, and try again") from error
+        raise PullError(
+            f"{target} cannot be written: {error}. Free some space, and try again"
+        ) from error
 
 
 def _load(checkpoint: Path) -> object:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(checkpoint)
     except ValueError:
-        # torch's older format: it cannot be looked through, so no class is let in.
+        # torch's older format cannot be scanned for names, so no class is allowed.
         names = []
     refused = sorted(name for name in names if not ALLOWED.fullmatch(name))
     if refused:
-        raise BadPickle(f"expected weights alone in the checkpoint, got {', '.join(refused)}")
+        raise BadPickle(f"expected only weights in the checkpoint, got {', '.join(refused)}")
     with torch.serialization.safe_globals([(_StandIn, name) for name in names]):
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
 
 
 def _reason(error: Exception) -> str:
-    """What torch found, without the advice to turn the restriction off that it wraps it in."""
+    """The reason that torch gives, without its advice to turn the restriction off."""
     inner = error.__context__ if isinstance(error, pickle.UnpicklingError) else None
     return str(inner or error).partition("\n")[0].partition(" Please use")[0]
 
@@ -102,7 +105,7 @@ def _tensors(loaded: object) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _module_tensors(module: Any, prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """What `torch.nn.Module.state_dict` would give, from the attributes alone."""
+    """What `torch.nn.Module.state_dict` would return, read from the attributes alone."""
     attributes = vars(module)
     passing = attributes.get("_non_persistent_buffers_set", ())
     named = {**attributes.get("_parameters", {}), **attributes.get("_buffers", {})}

@@ -1,4 +1,4 @@
-"""dlib's networks, which the package `face-recognition-models` holds (extra `eval`)."""
+"""dlib's networks, from the package `face-recognition-models` (extra `eval`)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,21 +8,22 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-# The landmark finder learned from boxes of dlib's own detector, which span brows to chin. Medians
-# over 40 portraits where that detector and this project's found one face: its square is 0.94 of our
-# box's height wide, its centre 0.02 of the height lower and 0.02 of the width to the left, which is
-# nothing. With the square so made, embeddings differ by 0.06 from those with dlib's own box.
+# The landmark finder was trained on boxes from dlib's own detector, which reach from brows to chin.
+# Medians over 40 portraits in which that detector and this project's found the same face: its
+# square is as wide as 0.94 of our box's height; its centre lies lower by 0.02 of the height, and
+# 0.02 of the width to the left, which is negligible. With squares made like this, embeddings differ
+# by 0.06 from those with dlib's own box.
 _SIDE = 0.94
 _LOWER = 0.02
 
 
 def model_file(name: str) -> Path:
-    """Where the package keeps the model `name`.
+    """The path of the model `name` in the package.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
     """
-    # The package is not imported: it asks for setuptools.
+    # Importing the package would require setuptools.
     spec = find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("face_recognition_models")
@@ -30,12 +31,12 @@ def model_file(name: str) -> Path:
 
 
 def embedding_file() -> Path:
-    """The weights of King's dlib_face_recognition_resnet_model_v1."""
+    """The path of the weights of King's dlib_face_recognition_resnet_model_v1."""
     return model_file("dlib_face_recognition_resnet_model_v1.dat")
 
 
 class LandmarkFinder:
-    """Finds the corners of the eyes and the nose's end."""
+    """Locates the corners of the eyes and the tip of the nose."""
 
     def __init__(self) -> None:
         self._predictor = dlib.shape_predictor(
@@ -43,8 +44,9 @@ class LandmarkFinder:
         )
 
     def find(self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Any:
-        """Of the upright face in `box` (x0, y0, x1, y1) of `rgb` (H, W, 3), as dlib's
-        `full_object_detection`.
+        """The landmarks of the upright face in `box`, as dlib's `full_object_detection`.
+
+        `rgb`: (H, W, 3) uint8. `box`: x0, y0, x1, y1 in its pixels.
         """
         x0, y0, x1, y1 = box
         height = y1 - y0

@@ -1,8 +1,8 @@
-"""Why weights could not be fetched or kept, each with a sentence that ends in the remedy."""
+"""Why weights could not be fetched or stored; each message ends with what to do about it."""
 
 
 class PullError(Exception):
-    """The base: what failed, what was expected, what came instead, what to do about it."""
+    """The base. The message says what failed, what was expected and received, and the remedy."""
 
 
 class NoAnswer(PullError):
@@ -10,16 +10,16 @@ class NoAnswer(PullError):
 
 
 class WrongFile(PullError):
-    """A file is not the one that the manifest names; what was there before is still there."""
+    """A file is not the one in the manifest; existing files stay as they were."""
 
 
 class NoSpace(PullError):
-    """The disk is too small."""
+    """There is not enough disk space."""
 
 
 class BadPickle(PullError):
-    """A checkpoint holds something other than weights, or nothing that torch can read."""
+    """A checkpoint contains something other than weights, or nothing that torch can read."""
 
 
 class Incomplete(PullError):
-    """A folder to import from lacks files."""
+    """Files are missing from a folder to import from."""

@@ -1,10 +1,10 @@
-"""Getting the files of a fetched profile: from their sources, or from a folder without network."""
+"""Gets the files of a fetched profile, from their sources or, without a network, from a folder."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from weights.download import OnBytes, Patience, fetch, new_client, shown
+from weights.download import Patience, fetch, new_client, shown
 from weights.errors import Incomplete, WrongFile
 from weights.manifest import sha256_of
 from weights.records import Record, read_records
@@ -20,21 +20,21 @@ def pull(
     patience: Patience,
     on_event: OnEvent,
 ) -> None:
-    """Fetch what is missing, one file after the other, and stop at the first that cannot be had.
+    """Download what is missing, one file after the other, and stop at the first failure.
 
-    What was fetched before stays; an interrupted file goes on where it stopped.
+    Files downloaded before are kept, and an interrupted download is resumed.
 
     Args:
         files: see `weights.sources.chosen`.
         folder: the profile's folder; see `weights.manifest.profile_folder`.
-        package: what the profile ships with, copied beside the weights; see `Store.place`.
+        package: the folder of the files that ship with the profile; see `Store.place`.
         mirrors: see `Mirrors`.
         patience: see `Patience`.
-        on_event: told how far each file is.
+        on_event: called with the progress of each file.
 
     Raises:
-        PullError: one of its kinds; the text names the file, what was expected, what came, and
-            what to do about it.
+        PullError: one of its subclasses; the message names the file, what was expected, what was
+            received and what to do about it.
     """
     with open_store(folder, on_event) as store:
         with about(str(folder)):
@@ -45,41 +45,47 @@ def pull(
                 address = mirrors.address(file)
                 with about(file.path):
                     part = store.part(file)
-                    if file.sha256 is None:
-                        # Small, and nothing would show that its two ends do not belong together.
-                        part.unlink(missing_ok=True)
-                    on_bytes = _reporting(file, on_event)
-                    fetch(client, address, part, file.bytes, patience, on_bytes)
+                    told = _Reporting(file, on_event)
+                    token = mirrors.token(file, address)
+                    size = file.bytes
+                    fetch(client, address, part, size, patience, told.on_bytes, told.on_wait, token)
                     store.settle(file, shown(address))
         with about(str(folder)):
             store.place(package)
             store.clear_parts()
 
 
-def _reporting(file: Download, on_event: OnEvent) -> OnBytes:
-    def on_bytes(done: int, total: int | None) -> None:
-        on_event(Event(file.path, "fetching", done, total or file.size_bytes))
+class _Reporting:
+    """Tells of one file's download."""
 
-    return on_bytes
+    def __init__(self, file: Download, on_event: OnEvent) -> None:
+        self._file = file
+        self._on_event = on_event
+
+    def on_bytes(self, done: int) -> None:
+        self._on_event(Event(self._file.path, "fetching", done, self._file.bytes))
+
+    def on_wait(self, seconds: float) -> None:
+        self._on_event(Event(self._file.path, "pausing", wait_s=seconds))
 
 
 def import_from(
     source: Path, files: Sequence[Download], folder: Path, package: Path, on_event: OnEvent
 ) -> None:
-    """Take what is missing from a folder: one that `pull` has filled elsewhere, or downloads.
+    """Copy what is missing from a folder that `pull` has filled elsewhere, or of downloaded files.
 
-    Downloads lie there as `OWNER/REPOSITORY/NAME` (hub) or by their bare name.
+    Downloaded files are `OWNER/REPOSITORY/NAME` (from the hub) or just their name.
 
     Args:
         source: that folder; it is not changed.
-        files: as in `pull`, like the rest.
+        files: see `pull`.
         folder: see `pull`.
         package: see `pull`.
         on_event: see `pull`.
 
     Raises:
-        Incomplete: it lacks files, all of which the text names; the others are imported.
-        PullError: anything else that `pull` raises, but for the network.
+        Incomplete: files are missing, all of which the message lists; the others are imported.
+        PullError: anything else that `pull` raises, except network errors.
     """
     with open_store(folder, on_event) as store:
         with about(str(folder)):
@@ -90,20 +96,20 @@ def import_from(
         lacking = []
         for file in missing:
             with about(file.path):
-                on_event(Event(file.path, "fetching", 0, file.size_bytes))
+                on_event(Event(file.path, "fetching", 0, file.bytes))
                 if not _take(file, source, theirs.get(file.path), store):
                     lacking.append(f"{file.path} (from {Path(file.name).name})")
         with about(str(folder)):
             store.place(package)
     if lacking:
         raise Incomplete(
-            f"{source}: expected {len(missing)} files, {len(lacking)} are not there: "
-            f"{', '.join(lacking)}. Bring them, and import again."
+            f"{source}: expected {len(missing)} files, {len(lacking)} are missing: "
+            f"{', '.join(lacking)}. Add them, and import again."
         )
 
 
 def _take(file: Download, source: Path, theirs: Record | None, store: Store) -> bool:
-    """Bring one file over; whether it was there. `theirs`: what `source` says of its copy."""
+    """Copy one file; whether it was there. `theirs`: the record of it in `source`, if any."""
     ours = theirs if theirs is not None and theirs.is_of(file) else None
     if ours and file.is_pickle and (source / file.path).is_file():
         converted = store.part(file).with_suffix(".safetensors")
@@ -111,8 +117,8 @@ def _take(file: Download, source: Path, theirs: Record | None, store: Store) -> 
         digest = sha256_of(converted)
         if digest != ours.sha256:
             raise WrongFile(
-                f"expected sha256 {ours.sha256}, as {source} has recorded, got sha256 {digest}. "
-                "Copy that folder again, or bring the original file"
+                f"expected sha256 {ours.sha256}, as recorded in {source}, got sha256 {digest}. "
+                "Copy that folder again, or add the original file"
             )
         store.put(file, converted, ours.source_sha256)
         return True
@@ -120,12 +126,12 @@ def _take(file: Download, source: Path, theirs: Record | None, store: Store) -> 
     if candidate is None:
         return False
     shutil.copyfile(candidate, store.part(file))
-    store.settle(file, str(candidate), ours.source_sha256 if ours else None)
+    store.settle(file, str(candidate))
     return True
 
 
 def _candidates(file: Download, source: Path) -> Iterator[Path]:
-    """Where the file, unconverted, may lie."""
+    """Where the unconverted file may be."""
     if isinstance(file.source, Hub):
         yield source / file.source.repo / file.name
     if file.is_pickle:

@@ -1,4 +1,4 @@
-"""What lies in a fetched profile's folder, and from what it was made: `lock.json`."""
+"""`lock.json`: which files a fetched profile's folder contains, and what they were made from."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from weights.errors import PullError
+from weights.files import write_file
 from weights.manifest import Problem, sha256_of
 from weights.sources import Download
 
@@ -16,9 +17,9 @@ LOCK_NAME = "lock.json"
 class Record:
     """A file as it was stored.
 
-    `bytes` and `sha256`: of the stored file. `source_sha256`: of what it was made from, which is
-    the same unless it was converted. `origin`: see `Download.origin`. `modified_ns`: its
-    modification time, by which `pull` sees without reading gigabytes that nobody touched it.
+    `bytes` and `sha256`: of the stored file. `source_sha256`: of the file it was made from; the
+    same unless it was converted. `origin`: see `Download.origin`. `modified_ns`: its modification
+    time, which tells `pull` that it is unchanged without reading gigabytes.
     """
 
     bytes: int
@@ -28,14 +29,12 @@ class Record:
     modified_ns: int
 
     def is_of(self, download: Download) -> bool:
-        """Whether it was made from what the manifest names now."""
-        if download.sha256 is None:
-            return self.origin == download.origin
+        """Whether it was made from the file that the manifest names now."""
         return self.source_sha256 == download.sha256
 
 
 def record_of(stored: Path, origin: str, source_sha256: str | None = None) -> Record:
-    """Describe a stored file. `source_sha256` None: it was not converted."""
+    """Describe a stored file. `source_sha256`: None if it was not converted."""
     digest = sha256_of(stored)
     status = stored.stat()
     source_sha256 = source_sha256 or digest
@@ -43,7 +42,7 @@ def record_of(stored: Path, origin: str, source_sha256: str | None = None) -> Re
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """All records of a folder by path; none where there is no lock file.
+    """All records of a folder by path; empty if there is no lock file.
 
     Raises:
         PullError: the lock file is damaged.
@@ -59,18 +58,17 @@ def read_records(folder: Path) -> dict[str, Record]:
 
 
 def write_records(folder: Path, records: Mapping[str, Record]) -> None:
-    """Replace the lock file, by a rename."""
+    """Replace the lock file atomically."""
     table = {"files": {path: asdict(records[path]) for path in sorted(records)}}
-    beside = folder / f".{LOCK_NAME}.part"
-    beside.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    beside.replace(folder / LOCK_NAME)
+    text = json.dumps(table, indent=2)
+    write_file(folder / LOCK_NAME, f"{text}\n".encode())
 
 
 def verify_fetched(files: Collection[Download], folder: Path, package: Path) -> tuple[Problem, ...]:
-    """Compare a folder with manifest and lock, reading every file; in the manifest's order.
+    """Compare a folder with the manifest and the lock file, reading every file.
 
-    Extras that are not there are no problem, and what the profile ships with (`package`) may have
-    been changed, but must be there.
+    Missing extras are not a problem. Files that ship with the profile (`package`) may have been
+    changed, but must be there. The problems are in the manifest's order.
 
     Raises:
         PullError: the lock file is damaged.
@@ -81,13 +79,19 @@ def verify_fetched(files: Collection[Download], folder: Path, package: Path) -> 
         for file in files
         if file.extra is None or file.path in records or (folder / file.path).exists()
     )
-    shipped = sorted(file.relative_to(package) for file in package.rglob("*") if file.is_file())
     absent = [
         Problem(path.as_posix(), "missing", "a file", "none")
-        for path in shipped
+        for path in shipped(package)
         if not (folder / path).is_file()
     ]
     return (*(problem for problem in problems if problem is not None), *absent)
+
+
+def shipped(package: Path) -> tuple[Path, ...]:
+    """The files that come with this program and `pull` puts beside a profile's weights, relative to
+    `package`, sorted.
+    """
+    return tuple(sorted(f.relative_to(package) for f in package.rglob("*") if f.is_file()))
 
 
 def _problem(download: Download, record: Record | None, stored: Path) -> Problem | None:
@@ -95,11 +99,10 @@ def _problem(download: Download, record: Record | None, stored: Path) -> Problem
     if not stored.is_file():
         return Problem(path, "missing", "a file", "none")
     if record is None:
-        return Problem(path, "unrecorded", "a file that was pulled or imported", "an unknown one")
+        return Problem(path, "unrecorded", "a file that was pulled or imported", "an unknown file")
     if not record.is_of(download):
-        wanted = f"sha256 {download.sha256}" if download.sha256 else download.origin
-        got = f"sha256 {record.source_sha256}" if download.sha256 else record.origin
-        return Problem(path, "source", f"one made from {wanted}", f"one made from {got}")
+        wanted, got = (f"one made from sha256 {x}" for x in (download.sha256, record.source_sha256))
+        return Problem(path, "source", wanted, got)
     size = stored.stat().st_size
     if size != record.bytes:
         return Problem(path, "size", f"{record.bytes} bytes", f"{size} bytes")

@@ -1,21 +1,24 @@
-"""Where the files of a fetched profile come from: `manifest.toml`, and the mirrors before it."""
+"""Where the files of a fetched profile come from: `manifest.toml`, and mirrors."""
 
+import os
+import re
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
-from weights.manifest import PACKAGE_DIR, ProfileError
+from weights.manifest import PACKAGE_DIR, VARIANTS, ProfileError, UnknownExtra, home
 
 MANIFEST = PACKAGE_DIR / "manifest.toml"
-# Pickles, which are never kept: `weights.convert` makes safetensors of them.
+# Pickles are never kept: `weights.convert` converts them to safetensors.
 PICKLE_SUFFIXES = (".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A repository of the model hub, at one revision (a commit; a branch only beside a hash)."""
+    """A repository of the model hub, at one revision: a commit or a branch."""
 
     repo: str
     revision: str
@@ -26,7 +29,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A web address that file names are appended to; ends with a slash."""
+    """A URL prefix to which file names are appended; ends with a slash."""
 
     prefix: str
 
@@ -36,40 +39,38 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """One file to fetch.
+    """One file to download.
 
-    `path`: where it is stored, below the profile's folder, with forward slashes. `name`: its path
-    at the source. `bytes`: exact size, `about_bytes`: a rough one, as downloaded; None where
-    unknown. `sha256`: of the file as downloaded, 64 lower-case hex digits; None: whatever comes
-    first counts. `extra`: what asks for it; None: every pull fetches it.
+    `path`: where it is stored in the profile's folder, with forward slashes. `name`: its path at
+    the source. `bytes`: its size as downloaded. `sha256`: of the file as downloaded, 64 lower-case
+    hex digits. `extra`: the extra it belongs to; None: every pull downloads it.
     """
 
     path: str
     name: str
     source: Hub | Site
     licence: str
-    bytes: int | None = None
-    about_bytes: int | None = None
-    sha256: str | None = None
+    bytes: int
+    sha256: str
     extra: str | None = None
 
     def __post_init__(self) -> None:
         parts = PurePosixPath(self.path).parts
         if not parts or ".." in parts or parts[0] == "/":
-            raise ValueError(f"expected a path below the profile's folder, got {self.path!r}")
-        if self.is_pickle and self.sha256 is None:
-            raise ValueError(f"expected a sha256, because {self.name} is a pickle; got none")
+            raise ValueError(f"expected a path inside the profile's folder, got {self.path!r}")
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"expected the sha256 of {self.name}, got {self.sha256!r}")
         if self.is_pickle != (PurePosixPath(self.path).suffix != PurePosixPath(self.name).suffix):
             raise ValueError(f"expected {self.name} to be stored as it is, got {self.path}")
 
     @property
     def role(self) -> str:
-        """The part that the file serves: its folder's name."""
+        """The part the file belongs to: the name of its folder."""
         return PurePosixPath(self.path).parts[0]
 
     @property
     def origin(self) -> str:
-        """Source, revision and name in one text."""
+        """Source, revision and name as one string."""
         match self.source:
             case Hub(repo, revision):
                 return f"{repo}@{revision}/{self.name}"
@@ -78,31 +79,26 @@ class Download:
 
     @property
     def is_pickle(self) -> bool:
-        """Whether it is read once and stored as safetensors."""
+        """Whether it is read once and converted to safetensors."""
         return self.name.endswith(PICKLE_SUFFIXES)
-
-    @property
-    def size_bytes(self) -> int | None:
-        """The best that is known of its size."""
-        return self.bytes if self.bytes is not None else self.about_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Mirrors:
     """Other addresses of the same files.
 
-    `hub_endpoint`: in place of the hub's own address. `prefixes`: (old, new) beginnings of
-    addresses; the longest that fits is replaced.
+    `hub_endpoint`: replaces the hub's own address. `prefixes`: (old, new) beginnings of addresses;
+    the longest one that matches is replaced.
     """
 
     hub_endpoint: str | None = None
     prefixes: tuple[tuple[str, str], ...] = ()
 
     def address(self, download: Download) -> str:
-        """Where to fetch a file from."""
+        """The URL to download a file from."""
         match download.source:
             case Hub(repo, revision):
-                # Here, because the hub's library takes a while to import.
+                # Imported here because it is slow.
                 from huggingface_hub import hf_hub_url
 
                 address = hf_hub_url(
@@ -116,22 +112,35 @@ class Mirrors:
         old, new = max(fitting, key=lambda pair: len(pair[0]))
         return new + address.removeprefix(old)
 
+    def token(self, download: Download, address: str) -> str | None:
+        """`HF_TOKEN`, for an address at the hub itself; None for every other, mirrors too."""
+        if not isinstance(download.source, Hub):
+            return None
+        from huggingface_hub import constants
+
+        hub, asked = urlsplit(constants.ENDPOINT), urlsplit(address)
+        same = (hub.scheme, hub.netloc) == (asked.scheme, asked.netloc)
+        return os.environ.get("HF_TOKEN") or None if same else None
+
 
 def downloads(profile: str) -> tuple[Download, ...]:
-    """All files that a fetched profile downloads, extras too, in `MANIFEST`'s order.
+    """All files of a fetched profile, including extras, in the order of `MANIFEST`. What a variant
+    needs beyond the profile that it lies beside is no extra of it.
 
     Raises:
-        ProfileError: the manifest does not know the profile.
-        ValueError: an entry of the manifest is wrong.
+        ProfileError: the profile is not in the manifest.
+        ValueError: an entry of the manifest is invalid.
     """
     table: dict[str, list[dict[str, Any]]] = tomllib.loads(MANIFEST.read_text(encoding="utf-8"))
-    if profile not in table:
-        raise ProfileError(f"the profile {profile!r} downloads nothing")
-    return tuple(
+    if home(profile) not in table:
+        raise ProfileError(f"the profile {profile!r} has nothing to download")
+    needed = VARIANTS[profile][2] if profile in VARIANTS else None
+    found = [
         Download(**{"name": file["path"], **file}, source=_source(group), licence=group["licence"])
-        for group in table[profile]
+        for group in table[home(profile)]
         for file in group["files"]
-    )
+    ]
+    return tuple(replace(file, extra=None) if file.extra == needed else file for file in found)
 
 
 def _source(group: dict[str, Any]) -> Hub | Site:
@@ -139,18 +148,18 @@ def _source(group: dict[str, Any]) -> Hub | Site:
 
 
 def chosen(files: Collection[Download], extras: Collection[str]) -> tuple[Download, ...]:
-    """Those that every pull fetches, and those of these extras.
+    """The files that every pull downloads, and those of these extras.
 
     Raises:
-        ProfileError: there is no such extra.
+        UnknownExtra: the profile has no such extra.
     """
     known = sorted({file.extra for file in files if file.extra})
     for extra in extras:
         if extra not in known:
-            raise ProfileError(f"unknown extra {extra!r}: expected one of {', '.join(known)}")
+            raise UnknownExtra(f"unknown extra {extra!r}: expected one of {', '.join(known)}")
     return tuple(file for file in files if file.extra is None or file.extra in extras)
 
 
 def absent(files: Collection[Download], folder: Path) -> tuple[Download, ...]:
-    """Those that are not in the folder at all; what is there is not read."""
+    """The files that do not exist in the folder; existing ones are not read."""
     return tuple(file for file in files if not (folder / file.path).is_file())

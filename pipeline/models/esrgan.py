@@ -15,6 +15,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
 from pipeline.config import UpscalerConfig
 from pipeline.errors import InvalidValue, WeightsError
+from pipeline.stages import OnPixels
 from pipeline.types import Image
 
 Network: TypeAlias = ImageModelDescriptor[torch.nn.Module]
@@ -57,8 +58,15 @@ class EsrganUpscaler:
         """What works inside, by name."""
         return {f"upscaler ×{factor}": found.model for factor, found in self._networks.items()}
 
-    def upscale(self, image: Image, factor: int) -> Image:
-        """The picture, `factor` times as wide and as high.
+    def pixels(self, image: Image, factor: int) -> int:
+        """See `Upscaler`."""
+        once = image.width_px * image.height_px
+        return once if factor in self._networks else once + 4 * once
+
+    def upscale(
+        self, image: Image, factor: int, on_pixels: OnPixels = lambda _pixels: None
+    ) -> Image:
+        """The picture, `factor` times as wide and as high. `on_pixels`: see `Upscaler`.
 
         Raises:
             InvalidValue: the factor is neither 2 nor 4.
@@ -66,10 +74,10 @@ class EsrganUpscaler:
         if factor not in (2, 4):
             raise InvalidValue(f"expected a factor of 2 or 4, got {factor}")
         if factor in self._networks:
-            return self._enlarge(image, self._networks[factor])
-        return self.upscale(self.upscale(image, 2), 2)
+            return self._enlarge(image, self._networks[factor], on_pixels)
+        return self.upscale(self.upscale(image, 2, on_pixels), 2, on_pixels)
 
-    def _enlarge(self, image: Image, network: Network) -> Image:
+    def _enlarge(self, image: Image, network: Network, on_pixels: OnPixels) -> Image:
         scale = network.scale
         overlap_px = reach_px(network.model)
         height, width = image.height_px, image.width_px
@@ -86,6 +94,7 @@ class EsrganUpscaler:
                 columns = slice(column.start * scale, column.stop * scale)
                 kept = enlarged[rows, columns]
                 kept[:] = tile[top : top + kept.shape[0], left : left + kept.shape[1]]
+                on_pixels((row.stop - row.start) * (column.stop - column.start))
         return Image(enlarged)
 
 
@@ -150,12 +159,10 @@ def load_upscaler(folder: Path, config: UpscalerConfig, device: str) -> EsrganUp
 
     Raises:
         WeightsError: a file is missing, is no network that spandrel knows, or has another scale
-            than its factor; or there is none for factor 2.
+            than its factor.
     """
     networks = {
         factor: _load_network(folder / name, factor, device)
         for factor, name in config.weights.items()
     }
-    if 2 not in networks:
-        raise WeightsError("the profile names no ×2 upscaler")
     return EsrganUpscaler(networks, config.tile_px)

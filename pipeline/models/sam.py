@@ -22,6 +22,7 @@ from segment_anything.modeling import (
 from pipeline.config import SegmenterConfig
 from pipeline.errors import WeightsError
 from pipeline.models.fitting import FittingBatches
+from pipeline.stages import ShouldStop, check, never
 from pipeline.types import FaceCrop, HardMask
 
 # Crops at a time. Its attention, with a bias for each pair, takes 2.5 GB a crop at 1024².
@@ -46,19 +47,29 @@ class SamSegmenter:
         return {"SAM image encoder": self._model.image_encoder}
 
     @torch.inference_mode()
-    def segment(self, crops: Sequence[FaceCrop]) -> list[HardMask | None]:
-        """One mask per crop, of its size, in the crops' order; None where the model is unsure."""
+    def segment(
+        self, crops: Sequence[FaceCrop], should_stop: ShouldStop = never
+    ) -> list[HardMask | None]:
+        """One mask per crop, of its size, in the crops' order; None where the model is unsure.
+        Between batches `should_stop` is asked.
+
+        Raises:
+            Stopped: it answered True.
+        """
         if not crops:
             return []
         prompts = [self._prompt(crop) for crop in crops]
         masks: list[HardMask | None] = []
         for start in range(0, len(prompts), BATCH):
+            check(should_stop)
             batch = prompts[start : start + BATCH]
             for outputs in self._fitting.run("SAM", len(batch), partial(self._look, batch)):
                 masks += [self._trusted(output) for output in outputs]
         return masks
 
-    def _look(self, prompts: list[dict[str, Any]], part: slice) -> list[dict[str, torch.Tensor]]:
+    def _look(
+        self, prompts: list[dict[str, Any]], part: slice, _size: int
+    ) -> list[dict[str, torch.Tensor]]:
         outputs: list[dict[str, torch.Tensor]] = self._model(prompts[part], multimask_output=False)
         return outputs
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from pipeline.config import DetectorConfig
 from pipeline.errors import WeightsError
+from pipeline.stages import ShouldStop, check, never
 from pipeline.types import FaceBox, Image
 
 # ultralytics reads these once, at its import: no network, no pip, no banner, and its settings file,
@@ -29,7 +30,6 @@ with tempfile.TemporaryDirectory(prefix="face-detailer-") as config_dir:
     SETTINGS.update(sync=False)
 
 NMS_IOU = 0.5
-MOST_FACES = 300  # a picture; what ultralytics allows by default
 PADDING_GREY = 114 / 255  # what ultralytics trains with
 MIN_SIDE_PX = 1.0
 # Of one batch: eight of the tiny profile's inputs.
@@ -56,12 +56,17 @@ class YoloDetector:
         return {"detector": self._model}
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
+    def detect(
+        self, images: Sequence[Image], threshold: float, should_stop: ShouldStop = never
+    ) -> list[list[FaceBox]]:
         """Per picture, in order: all faces that score at least `threshold`, clipped to it, best
         score first.
 
         The pictures are looked at as they are, those of one size in batches. One face found by
-        several anchors is merged by NMS.
+        several anchors is merged by NMS. Between batches `should_stop` is asked.
+
+        Raises:
+            Stopped: it answered True.
         """
         found: list[list[FaceBox]] = [[] for _ in images]
         by_shape: dict[tuple[int, int], list[int]] = {}
@@ -70,6 +75,7 @@ class YoloDetector:
         for (height, width), indices in by_shape.items():
             most = max(1, BATCH_PIXELS // (height * width))
             for start in range(0, len(indices), most):
+                check(should_stop)
                 batch = indices[start : start + most]
                 pixels = np.stack([images[index].pixels for index in batch])
                 for index, rows in zip(batch, self._look(pixels), strict=True):
@@ -96,7 +102,7 @@ def _faces(rows: torch.Tensor, threshold: float, width: int, height: int) -> lis
     scores = scores[chosen]
     inside = ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE_PX).all(dim=1)
     boxes, scores = boxes[inside], scores[inside]
-    kept = torchvision.ops.nms(boxes, scores, NMS_IOU)[:MOST_FACES]
+    kept = torchvision.ops.nms(boxes, scores, NMS_IOU)
     found = torch.cat([boxes, scores[:, None]], dim=1)[kept].tolist()
     return [FaceBox(x0, y0, x1, y1, score) for x0, y0, x1, y1, score in found]
 

@@ -4,71 +4,23 @@ import base64
 import io
 import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import httpx
 import numpy as np
 import PIL.Image
 import pytest
-
-PROGRAM = Path(sys.executable).with_name("face-detailer")
-READY_S = 120.0
-
-
-def run_server(folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
-    """Start the server and read its address from its first line."""
-    log = (folder / "log.txt").open("w")
-    command = [PROGRAM, "serve", "--profile", "tiny", "--port", "0"]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-    )
-    log.close()
-    assert process.stdout
-    url = process.stdout.readline().rpartition(" ")[2].strip()
-    return process, url
-
-
-def wait_until_ready(process: subprocess.Popen[str], url: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/ready", trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(f"The server did not get ready:\n{log.read_text()}")
+from server_program import PROGRAM, environment_with, server_url  # noqa: F401
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the server and the commands beside it are told."""
-    kept = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
-    return kept | {
-        "FACE_DETAILER_DATA_DIR": str(tmp_path_factory.mktemp("data")),
-        "FACE_DETAILER_FETCH_PRIVATE_ADDRESSES": "true",
-    }
-
-
-@pytest.fixture(scope="session")
-def server_url(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("server")
-    process, url = run_server(folder, environment)
-    try:
-        wait_until_ready(process, url, folder / "log.txt")
-        yield url
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    data_dir = str(tmp_path_factory.mktemp("data"))
+    return environment_with(data_dir=data_dir, fetch_private_addresses="true")
 
 
 @pytest.fixture
-def new_key(environment: dict[str, str], server_url: str) -> Callable[[int], str]:
+def new_key(environment: dict[str, str], server_url: str) -> Callable[[int], str]:  # noqa: F811
     """`new_key(credits)`: a key made by the command line beside the running server."""
     assert server_url
 

@@ -3,15 +3,14 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import PIL.Image
 import pytest
 from pages import ROOT, shell_lines
+from server_program import PROGRAM
 
 PAGE = ROOT / "docs" / "how-it-works.md"
-PROGRAM = Path(sys.executable).with_name("face-detailer")
 SHOWN = re.findall(r"!\[.+\]\((images/steps/\S+)\)", PAGE.read_text())
 
 

@@ -8,14 +8,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pages import ROOT, blocks
 
-from server.database import open_database
-from server.settings import ENV_PREFIX, Settings
+from server import ENV_PREFIX
+from server.accounts.database import open_database
+from server.settings import Settings
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
+# Those that are built here; the others come as they are.
+OWN = [service for service in COMPOSE["services"].values() if "build" in service]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -86,17 +90,27 @@ def test_compose_hands_on_every_setting() -> None:
     wanted = {
         ENV_PREFIX + name.upper() for name in Settings.model_fields if name.upper() not in own
     }
-    for service in COMPOSE["services"].values():
-        assert set(service["environment"]) == wanted
+    assert set(COMPOSE["services"]["server"]["environment"]) == wanted
 
 
-def test_compose_locks_both_containers_down() -> None:
+def test_compose_hands_on_what_a_download_takes_to_it_alone() -> None:
+    handed = set(COMPOSE["services"]["weights"]["environment"])
+    own = {"HUB_ENDPOINT", "URL_MIRRORS", "LOG_LEVEL"}
+    assert {name for name in handed if name.startswith(ENV_PREFIX)} == {
+        ENV_PREFIX + name for name in own
+    }
+    assert {"HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"} < handed
+    assert "HF_TOKEN" not in COMPOSE["services"]["server"]["environment"]
+
+
+def test_compose_locks_all_containers_down() -> None:
     for service in COMPOSE["services"].values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
-        assert service["image"] == f"face-detailer:{PROJECT['project']['version']}"
+    version = PROJECT["project"]["version"]
+    assert {service["image"] for service in OWN} == {f"face-detailer:{version}"}
 
 
 def test_the_server_waits_for_the_weights_and_gets_the_gpus() -> None:
@@ -109,9 +123,42 @@ def test_the_server_waits_for_the_weights_and_gets_the_gpus() -> None:
     assert {"data:/data", "weights:/data/weights:ro"} == set(server["volumes"])
 
 
-def test_it_stops_later_than_the_server_needs() -> None:
-    grace = COMPOSE["services"]["server"]["stop_grace_period"]
-    assert float(grace.removesuffix("s")) > Settings().shutdown_grace_s
+def interpolated(text: str, **variables: str) -> str:
+    """As Compose does it, with `${NAME:-default}` alone."""
+    return re.sub(r"\$\{(\w+):-(.*?)\}", lambda found: variables.get(found[1]) or found[2], text)
+
+
+def seconds_of(duration: str) -> float:
+    """Of a duration as Compose reads it: numbers with units, added up."""
+    parts = re.findall(r"([\d.]+)(ms|s)", duration)
+    assert "".join(number + unit for number, unit in parts) == duration
+    return sum(float(number) * {"ms": 0.001, "s": 1}[unit] for number, unit in parts)
+
+
+@pytest.mark.parametrize("grace_s", [None, "0", "7.5", "600"])
+def test_it_stops_later_than_the_server_needs(grace_s: str | None) -> None:
+    given = {} if grace_s is None else {"FACE_DETAILER_SHUTDOWN_GRACE_S": grace_s}
+    text = interpolated(COMPOSE["services"]["server"]["stop_grace_period"], **given)
+    needs = Settings().shutdown_grace_s if grace_s is None else float(grace_s)
+    assert seconds_of(text) == needs + 15
+
+
+def test_own_models_get_to_where_their_profile_says(tmp_path: Path) -> None:
+    page = ROOT / "docs/deploy.md"
+    (profile,) = [tomllib.loads(block) for block in blocks(page, "toml")]
+    (override,) = [yaml.safe_load(block) for block in blocks(page, "yaml")]
+    (script,) = re.findall(r'weights -c "(.+)"$', "".join(blocks(page, "sh")), re.M)
+    file = override["services"]["server"]["command"][-1]
+    names = [profile["inpainter"]["checkpoint"], profile["inpainter"]["loras"][0]["file"], file]
+    (tmp_path / "import").mkdir()
+    for name in names:
+        (tmp_path / "import" / Path(name).name).touch()
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    here = script.replace("/import", f"{tmp_path}/import").replace("/data", f"{tmp_path}/data")
+    for _ in range(2):
+        subprocess.run(["sh", "-c", here], check=True)
+    assert all(Path(f"{tmp_path}{name}").is_file() for name in names)
+    assert profile["base"] == "/data/weights/sdxl/profile.toml"
 
 
 def test_the_back_up_of_the_accounts(tmp_path: Path) -> None:

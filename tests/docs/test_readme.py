@@ -1,13 +1,19 @@
 """The README's own commands and code, run against a running server."""
 
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import PIL.Image
 import pytest
+from http_service import running
 from pages import ROOT, blocks, shell_lines
+
+from server.settings import Settings
+from server.types import EngineState
 
 README = ROOT / "README.md"
 SHOWN_URL = "http://127.0.0.1:8000"
@@ -19,11 +25,11 @@ def assert_result(file: Path) -> None:
         assert (image.format, image.size) == ("JPEG", (128, 96))
 
 
-def test_there_are_two_snippets_for_this_server() -> None:
-    assert [SHOWN_URL in snippet for snippet in SNIPPETS] == [True, True]
+def test_there_are_three_snippets_for_this_server() -> None:
+    assert [SHOWN_URL in snippet for snippet in SNIPPETS] == [True, True, True]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["requests", "segmind"])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["requests", "segmind", "client"])
 def test_python(snippet: str, server_url: str, shell: dict[str, str], folder: Path) -> None:
     code = snippet.replace(SHOWN_URL, server_url)
     done = subprocess.run(
@@ -35,10 +41,47 @@ def test_python(snippet: str, server_url: str, shell: dict[str, str], folder: Pa
     assert_result(folder / "result.jpg")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+NEEDS_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def curl(words: list[str], server_url: str, key: str, folder: Path) -> int:
+    words = [word.replace(SHOWN_URL, server_url).replace("$KEY", key) for word in words]
+    return subprocess.run([*words, "--silent", "--show-error"], cwd=folder).returncode
+
+
+@NEEDS_CURL
 def test_curl(server_url: str, shell: dict[str, str], folder: Path) -> None:
     calls = [words for words in shell_lines(README) if words[0] == "curl"]
-    assert len(calls) == 1
-    words = [word.replace(SHOWN_URL, server_url).replace("$KEY", shell["KEY"]) for word in calls[0]]
-    subprocess.run([*words, "--silent", "--show-error"], cwd=folder, check=True)
+    assert len(calls) == 2
+    for words in calls:
+        assert curl(words, server_url, shell["KEY"], folder) == 0
     assert_result(folder / "result.jpg")
+
+
+@NEEDS_CURL
+def test_a_script_notices_that_curl_failed(server_url: str, folder: Path) -> None:
+    call = next(words for words in shell_lines(README) if "x-api-key: $KEY" in words)
+    assert curl(call, server_url, "SG_wrong", folder) == 22
+    assert "Unauthorized" in (folder / "result.jpg").read_text()
+
+
+@NEEDS_CURL
+def test_curl_waits_for_a_server_that_starts(folder: Path, tmp_path: Path) -> None:
+    wait = next(words for words in shell_lines(README) if words[-1].endswith("/ready"))
+    with running(Settings(data_dir=tmp_path / "data")) as service:
+        service.engine.state = EngineState.STARTING
+        begins = threading.Timer(1, lambda: vars(service.engine).update(state=EngineState.READY))
+        begins.start()
+        try:
+            assert curl(wait, service.url, "", folder) == 0
+            assert service.engine.state is EngineState.READY
+        finally:
+            begins.join()
+
+
+def test_make_serve_prints_the_same_calls() -> None:
+    command = ["make", "--dry-run", "serve"]
+    recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = re.findall(r'echo "  (curl [^;]*)"', recipe)
+    shown = [words for words in shell_lines(README) if words[0] == "curl"]
+    assert [call.split()[:3] for call in printed] == [words[:3] for words in shown]

@@ -1,5 +1,6 @@
 """SDXL at full size, random weights: on a GPU where there is one; on a CPU by `-m full_size`."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLInpaintPipeline
 
-from pipeline.benchmark.job import BenchJob
-from pipeline.benchmark.random_weights import random_networks
-from pipeline.benchmark.run import BenchSetup, run
-from pipeline.config import InpainterConfig, Precision, read_profile
-from pipeline.models.memory import MemoryMode
-from pipeline.models.networks import SdxlNetworks
-from pipeline.models.sdxl import SdxlInpainter, make_inpainter
-from pipeline.models.text import TextEncoders
+from evaluation.bench.random_weights import random_networks
+from evaluation.bench.run import BenchSetup, run
+from evaluation.bench.workload import Workload
+from pipeline.config_inpainter import InpainterConfig, Precision
+from pipeline.config_reading import read_profile
+from pipeline.models.sdxl.inpainter import SdxlInpainter, make_inpainter
+from pipeline.models.sdxl.memory import MemoryMode
+from pipeline.models.sdxl.networks import SdxlNetworks
+from pipeline.models.sdxl.schedule import read_noise_model
+from pipeline.models.sdxl.text import TextEncoders
 from pipeline.types import Image, InpaintJob, SoftMask
 from weights.manifest import DIMENSIONS, PACKAGE_DIR, profile_folder
 
@@ -59,7 +62,9 @@ def test_one_step_is_that_of_diffusers_pipeline(device, precision):
     # As `make_inpainter` lays it out: otherwise both sides round differently.
     found.unet.to(memory_format=torch.channels_last)
     text = TextEncoders(found.tokenizers, found.encoders)
-    ours = SdxlInpainter(found.unet, found.vae, text, found.scheduler_config, config(precision))
+    ours = SdxlInpainter(
+        found.unet, found.vae, text, read_noise_model(found.scheduler_config), config(precision)
+    )
     order = job()
     with torch.inference_mode():
         (canvas,) = ours._canvases([order])
@@ -70,8 +75,8 @@ def test_one_step_is_that_of_diffusers_pipeline(device, precision):
                 for name in ("latents", "mask", "masked_latents", "noise")
             },
         )
-        walk = ours._start(order, canvas)
-    ours._loop.run([walk], lambda: None, lambda: False)
+        trajectory = ours._start(order, canvas)
+    ours._loop.run([trajectory], lambda _index: None, lambda: False)
     pipeline = StableDiffusionXLInpaintPipeline(
         found.vae,
         *found.encoders,
@@ -97,22 +102,26 @@ def test_one_step_is_that_of_diffusers_pipeline(device, precision):
     assert torch.isfinite(theirs).all()
     assert theirs.std() > 0.1
     # The last bits of bfloat16's eight, of the largest value.
-    assert (walk.latents.to(theirs) - theirs).abs().max() <= 0.01 * theirs.abs().max()
+    assert (trajectory.latents.to(theirs) - theirs).abs().max() <= 0.01 * theirs.abs().max()
+
+
+def answer_and_peak(mode: MemoryMode) -> tuple[Image | None, int]:
+    """An inpainter's first answer, and the most bytes that it had on the card at a time."""
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    # Made on the card, which fills random weights in no time.
+    inpainter = make_inpainter(networks("cuda", "float16"), config("float16"), "cuda", mode)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    (answer,) = inpainter.inpaint([job(512)], lambda _index: None, lambda: False)
+    return answer, torch.cuda.max_memory_allocated() - before
 
 
 @needs_gpu
 @pytest.mark.parametrize("mode", ["offload", "low"])
 def test_networks_that_take_turns_need_less_of_the_card(mode: MemoryMode):
-    """The first answer of both, and the most that was on the card at a time."""
-    answers, peaks = [], []
-    for found in ("resident", mode):
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        inpainter = make_inpainter(networks("cpu", "float16"), config("float16"), "cuda", found)
-        (answer,) = inpainter.inpaint([job(512)], lambda: None, lambda: False)
-        answers.append(answer)
-        peaks.append(torch.cuda.max_memory_allocated() - before)
+    answers, peaks = zip(*map(answer_and_peak, ("resident", mode)), strict=True)
     assert peaks[1] < 0.85 * peaks[0]
     assert None not in answers
     apart = np.abs(answers[0].pixels.astype(int) - answers[1].pixels).max()
@@ -123,7 +132,7 @@ def test_networks_that_take_turns_need_less_of_the_card(mode: MemoryMode):
 def test_bench_on_the_card():
     profile = read_profile(PACKAGE_DIR / "sdxl")
     setup = BenchSetup(profile, "cuda", DIMENSIONS / "sdxl", TINY)
-    report = run(setup, BenchJob(faces=1, steps=4, size_px=768), stock=True, on_phase=print)
+    report = run(setup, Workload(faces=1, steps=4, size_px=768), stock=True, on_phase=print)
     assert report.peak_bytes > 6 * 2**30
     assert report.speed_up > 0
     assert all(stage.seconds > 0 for stage in report.stages)

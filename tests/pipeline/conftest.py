@@ -5,17 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from composed import Pixels, astronaut_pixels
 from example_calls import configured
 from repainters import rebuilt
 
 from pipeline.detailer import FaceDetailer
 from pipeline.loading import load
-from weights.manifest import profile_folder
-
-
-@pytest.fixture(scope="session")
-def tiny_folder() -> Path:
-    return profile_folder("tiny")
+from pipeline.models.sdxl.schedule import NoiseModel, read_noise_model
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +20,18 @@ def detailer(tiny_folder: Path) -> FaceDetailer:
 
 
 @pytest.fixture(scope="session")
+def astronaut() -> Pixels:
+    return astronaut_pixels()
+
+
+@pytest.fixture(scope="session")
 def scheduler_config(tiny_folder: Path) -> dict:
     return json.loads((tiny_folder / "scheduler" / "scheduler_config.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def noise_model(scheduler_config) -> NoiseModel:
+    return read_noise_model(scheduler_config)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from example_calls import FACE, SOUND, disc_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compositing import cut, paste, paste_all
+from pipeline.compositing import cut, paste, paste_all, take_out
 from pipeline.geometry import crop_matrix
-from pipeline.types import CropRegion, FaceBox, Image, Repaint, SoftMask
+from pipeline.types import CropRegion, FaceBox, Image, Repaint, Share, SoftMask
 
 ASTRONAUT = SOUND.pixels
 
@@ -219,6 +219,15 @@ def test_the_mask_is_turned_with_its_crop(turns):
     painted = Image(255 - crop.image.pixels)
     changed = (paste(image, painted, crop, SoftMask(mask)).pixels != ASTRONAUT).any(axis=2)
     assert np.array_equal(np.rot90(changed[96:160, 168:232], turns), mask > 0)
+
+
+def test_what_is_taken_out_leaves_a_kept_neighbour_whole():
+    before, after = (Image(np.full((40, 40, 3), level, np.uint8)) for level in (0, 200))
+    gone = Share(slice(0, 25), slice(0, 40), np.ones((25, 40), np.float32))
+    kept = Share(slice(20, 40), slice(0, 40), np.ones((20, 40), np.float32))
+    pixels = take_out(after, before, [gone], [kept]).pixels
+    assert (pixels[:20] == 0).all()
+    assert (pixels[20:] == 200).all()
 
 
 def test_what_is_painted_beyond_the_picture_does_not_reach_its_border():

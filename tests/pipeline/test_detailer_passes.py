@@ -21,13 +21,15 @@ from example_calls import (
     recorded,
     request,
     same,
+    softened,
 )
 from repainters import rebuilt
 
-from pipeline.config import StepRule
+from pipeline.config_inpainter import StepRule
 from pipeline.detailer import FaceDetailer
-from pipeline.errors import Stopped
-from pipeline.models.sdxl import SdxlInpainter
+from pipeline.errors import ModelFailed, Stopped
+from pipeline.models.sdxl.inpainter import SdxlInpainter
+from pipeline.progress import Progress
 from pipeline.request import DetailRequest, DetailResult
 from pipeline.types import FaceBox, Image
 
@@ -37,7 +39,7 @@ def by_rule(quick):
     """The detailer under another step rule."""
 
     def make(rule: StepRule) -> FaceDetailer:
-        config = replace(quick.profile.inpainter, step_rule=rule)
+        config = replace(quick.profile.inpainter, step_rule=rule, spacing="linspace")
         inpainter = configured(quick._inpainter, config)
         return rebuilt(quick, inpainter, replace(quick.profile, inpainter=config))
 
@@ -50,9 +52,7 @@ def poisoned(detailer) -> SdxlInpainter:
     tiny = detailer._inpainter
     unet = type(tiny._unet).from_config(tiny._unet.config).eval().requires_grad_(False)
     torch.nn.init.constant_(unet.conv_out.bias, float("nan"))
-    return SdxlInpainter(
-        unet, tiny._vae, tiny._text, tiny._scheduler_config, detailer.profile.inpainter
-    )
+    return SdxlInpainter(unet, tiny._vae, tiny._text, tiny._noise_model, detailer.profile.inpainter)
 
 
 # --- prompts ---
@@ -77,6 +77,18 @@ def test_a_skipped_face_keeps_its_bytes(quick):
     assert not np.array_equal(inside(ELSEWHERE, image), inside(ELSEWHERE, DAMAGED))
 
 
+@pytest.mark.parametrize("gap_px", [-20, 0, 6])
+def test_no_neighbours_paint_reaches_a_skipped_face(quick, gap_px):
+    neighbour = FaceBox(FACE.x1 + gap_px, 70, FACE.x1 + gap_px + 90, 170, 0.5)
+    asked = request(prompt="[skip] [SEP] a face", face_order="left-right", denoise=0.9)
+    result = quick.detail_faces(asked, [FACE, neighbour])
+    (image,) = result.images
+    # Where both boxes overlap, the nearer half is the neighbour's.
+    mine = FaceBox(FACE.x0, FACE.y0, min(FACE.x1, FACE.x1 + gap_px), FACE.y1, 1.0)
+    assert np.array_equal(inside(mine, image), inside(mine, DAMAGED))
+    assert not np.array_equal(inside(neighbour, image), inside(neighbour, DAMAGED))
+
+
 def test_when_all_faces_are_skipped_the_picture_comes_back(quick):
     result = quick.detail_faces(request(prompt="[SKIP]"), [FACE, ELSEWHERE])
     assert same(result.images[0], DAMAGED)
@@ -88,12 +100,17 @@ def test_when_all_faces_are_skipped_the_picture_comes_back(quick):
 
 def progress_of(detailer: FaceDetailer, asked: DetailRequest, *faces: FaceBox) -> list[int]:
     """What the bar showed, checked on the way: it never falls, and ends full."""
-    calls: list[tuple[int, int]] = []
-    detailer.detail_faces(asked, faces, lambda *call: calls.append(call))
-    done = [call[0] for call in calls]
+    steps = [told for told in told_by(detailer, asked, *faces) if told.step is not None]
+    done = [told.done for told in steps]
     assert done == list(range(1, len(done) + 1))
-    assert {total for _, total in calls} == {len(done)}
+    assert {told.total for told in steps} == {len(done)}
     return done
+
+
+def told_by(detailer: FaceDetailer, asked: DetailRequest, *faces: FaceBox) -> list[Progress]:
+    calls: list[Progress] = []
+    detailer.detail_faces(asked, faces, calls.append)
+    return calls
 
 
 @pytest.mark.parametrize(
@@ -145,12 +162,46 @@ def test_progress_ends_full_also_when_fewer_steps_are_executed(by_rule):
     assert len(progress_of(by_rule("all"), asked, FACE)) == 12
 
 
+def test_each_step_says_whose_it_is_and_of_how_many(quick):
+    asked = request(samples=2, prompt="[SKIP] [SEP] a man", num_inference_steps=2, upscale=2)
+    told = told_by(quick, asked, FACE, ELSEWHERE)
+    stages = [progress.stage for progress in told if progress.stage != "upscaling"]
+    assert stages == ["found", *["outline"] * 4, *["detail"] * 4]
+    assert {progress.faces for progress in told} == {2}
+    steps = [progress.step for progress in told if progress.stage == "detail"]
+    assert [(step.number, step.count) for step in steps if step.sample == 2] == [(1, 2), (2, 2)]
+    assert {step.face for step in steps} == {2}, "the first is skipped, and keeps its number"
+
+
+@pytest.mark.parametrize("upscale", [1, 2, 4])
+def test_the_share_of_all_work_grows_while_the_picture_is_enlarged_too(quick, upscale):
+    told = told_by(quick, request(samples=2, upscale=upscale), FACE)
+    shares = [progress.share for progress in told]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert 0.85 < shares[-1] < 1
+    enlarging = [progress.share for progress in told if progress.stage == "upscaling"]
+    assert len(set(enlarging)) >= {1: 0, 2: 3, 4: 9}[upscale]
+
+
+def test_the_work_ends_soon_while_the_picture_is_enlarged(quick):
+    told = []
+
+    def should_stop() -> bool:
+        return sum(progress.stage == "upscaling" for progress in told) > 1
+
+    with pytest.raises(Stopped):
+        quick.detail_faces(request(upscale=4), [FACE], told.append, should_stop)
+    assert told[-1].share < 0.9
+
+
 def test_a_pass_without_strength_is_left_out(quick):
     outline = replace(quick.profile.outline, strength=0.0)
     walked = rebuilt(quick, quick._inpainter, replace(quick.profile, outline=outline))
     assert len(progress_of(walked, request(), FACE)) == STEPS
 
 
+@pytest.mark.slow
 def test_stops_wherever_it_is_asked_to(quick):
     def run(stop_at: int) -> tuple[DetailResult | None, int]:
         questions: list[None] = []
@@ -167,7 +218,8 @@ def test_stops_wherever_it_is_asked_to(quick):
 
     finished, questions = run(1000)
     assert finished is not None
-    assert questions == 4 + 4 + 1 + 2  # stages of each pass, the upscale, a step of each pass
+    # Of each pass: stages; masks, two encodings, a step, two decodings. Then grain and upscale.
+    assert questions == 2 * (4 + 6) + 1 + 1
     for stop_at in range(1, questions + 1):
         assert run(stop_at) == (None, stop_at)
     again, _ = run(1000)
@@ -182,10 +234,12 @@ def test_stops_wherever_it_is_asked_to(quick):
 
 def test_overlapping_faces_are_repainted_one_after_the_other(quick):
     walked, recorder = recorded(quick)
-    together = walked.detail_faces(request(), [FACE, OVERLAPPING])
+    # Without grain, whose measure is the input's of each walk.
+    asked = request(softened(SOUND))
+    together = walked.detail_faces(asked, [FACE, OVERLAPPING])
     assert [len(batch) for batch in recorder.batches] == [1, 1, 1, 1]
-    first = quick.detail_faces(request(), [FACE])
-    second = quick.detail_faces(request(first.images[0]), [OVERLAPPING])
+    first = quick.detail_faces(asked, [FACE])
+    second = quick.detail_faces(replace(asked, image=first.images[0]), [OVERLAPPING])
     assert same(together.images[0], second.images[0])
     assert not same(together.images[0], first.images[0])
 
@@ -206,18 +260,41 @@ def test_two_threads_at_once_get_what_they_get_one_after_the_other(quick):
 # --- answers that are not finite ---
 
 
-def test_a_face_without_a_finite_answer_is_kept_and_reported(quick, poisoned):
+def test_where_no_face_gets_a_finite_answer_the_model_has_failed(quick, poisoned):
     broken = rebuilt(quick, poisoned)
-    result = broken.detail_faces(request(samples=2), [FACE, ELSEWHERE])
-    assert [same(image, DAMAGED) for image in result.images] == [True, True]
-    assert result.faces == (FACE, ELSEWHERE)
-    assert result.kept == 4  # two faces of two samples
+    for asked in (request(samples=2), request(passes="detail")):
+        with pytest.raises(ModelFailed, match="no face got a usable repaint"):
+            broken.detail_faces(asked, [FACE, ELSEWHERE])
+
+
+def test_without_a_face_to_repaint_no_model_can_fail(quick, poisoned):
+    broken = rebuilt(quick, poisoned)
+    for asked, faces in (
+        (request(), []),
+        (request(denoise=0), [FACE]),
+        (request(prompt="[SKIP]"), [FACE]),
+    ):
+        result = broken.detail_faces(asked, faces)
+        assert same(result.images[0], DAMAGED)
+        assert result.unchanged == 0
+
+
+def test_faces_without_a_finite_answer_stay_as_they_were_and_are_counted(quick, poisoned):
+    """The two faces overlap, so each is a batch of its own: the first of both passes."""
+    route = Recorder(lambda batch: poisoned if batch <= 2 else quick._inpainter)
+    result = rebuilt(quick, route).detail_faces(request(samples=2), [FACE, OVERLAPPING])
+    assert result.unchanged == 2  # one face of two samples
+    assert result.faces == (FACE, OVERLAPPING)
+    second = quick.detail_faces(request(samples=2), [OVERLAPPING])
+    # Nor do the other's steps count.
+    assert result.report.steps == second.report.steps > 0
+    assert [same(*pair) for pair in zip(result.images, second.images, strict=True)] == [True, True]
 
 
 def test_a_face_that_one_pass_repainted_counts_as_repainted(quick, poisoned):
     route = Recorder(lambda batch: poisoned if batch == 1 else quick._inpainter)
     result = rebuilt(quick, route).detail_faces(request(), [FACE])
-    assert result.kept == 0
+    assert result.unchanged == 0
     (image,) = result.images
     (detail,) = quick.detail_faces(request(passes="detail"), [FACE]).images
     assert same(image, detail)

@@ -1,27 +1,23 @@
 """Which faces are found, and how they lie, in pictures of any size; which of them count."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from composed import FACE, Pixels, head, moved, put, scene, turned_clockwise
 from numpy.typing import NDArray
 
+from evaluation.damages import Damage, apply_damage
 from pipeline.detection import find_faces, judge
+from pipeline.errors import InvalidValue, Stopped
 from pipeline.geometry import iou
 from pipeline.loading import load_finder
-from pipeline.request import DetailRequest
+from pipeline.request import Selection
 from pipeline.types import FaceBox, Image
 from weights.manifest import profile_folder
-from weights.training.damage import Damage, apply_damage
 
-Pixels = NDArray[np.uint8]
 Find = Callable[[Pixels], list[FaceBox]]
-
-ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
-# Where the face is in astronaut.png, by eye: forehead to chin, cheek to cheek.
-FACE = FaceBox(180, 70, 272, 178, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -29,44 +25,6 @@ def find() -> Find:
     """The embedded detector's faces."""
     finder = load_finder(profile_folder("tiny"), "cpu")
     return lambda pixels: finder(Image(np.ascontiguousarray(pixels)))
-
-
-@pytest.fixture(scope="module")
-def astronaut() -> Pixels:
-    bgr = cv2.imread(str(ASTRONAUT), cv2.IMREAD_COLOR)
-    assert bgr is not None
-    return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)
-
-
-def head(astronaut: Pixels, face_px: float) -> tuple[Pixels, FaceBox]:
-    """The head alone, its face `face_px` high, and the face's box in it."""
-    scale = face_px / FACE.height_px
-    part = astronaut[0:240, 100:340]
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=method)
-    box = [(FACE.x0 - 100) * scale, FACE.y0 * scale, (FACE.x1 - 100) * scale, FACE.y1 * scale]
-    return np.asarray(small, np.uint8), FaceBox(*box, 1.0)
-
-
-def scene(width: int, height: int) -> Pixels:
-    """A soft gradient."""
-    across = np.linspace(60, 180, width)[None, :, None]
-    along = np.linspace(0, 40, height)[:, None, None]
-    return np.broadcast_to(across + along, (height, width, 3)).astype(np.uint8)
-
-
-def put(canvas: Pixels, pixels: Pixels, x: int, y: int) -> None:
-    canvas[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
-
-
-def moved(box: FaceBox, x: float, y: float) -> FaceBox:
-    return FaceBox(box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y, 1.0, box.quarter_turns)
-
-
-def turned_clockwise(box: FaceBox, height_px: float) -> FaceBox:
-    """The box after its picture was turned by 90° clockwise."""
-    turns = (box.quarter_turns + 1) % 4
-    return FaceBox(height_px - box.y1, box.x0, height_px - box.y0, box.x1, 1.0, turns)
 
 
 def assert_found(found: Sequence[FaceBox], wanted: Sequence[FaceBox]) -> None:
@@ -100,6 +58,44 @@ def test_faces_that_lie_and_stand_side_by_side(find: Find, astronaut: Pixels) ->
     assert_found(find(canvas), wanted)
 
 
+@pytest.mark.slow
+def test_no_number_of_faces_is_too_large(find: Find, astronaut: Pixels) -> None:
+    pixels, box = head(astronaut, 31)
+    canvas, wanted = scene(10 * 78, 12 * 78), []
+    for row in range(12):
+        for column in range(10):
+            x, y = 78 * column, 78 * row
+            put(canvas, pixels if (row + column) % 2 else pixels[:, ::-1], x, y)
+            wanted.append(moved(box, x, y))
+    assert len(find(canvas)) >= 0.95 * len(wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [0.3, 0.45, 0.6])
+@pytest.mark.parametrize("across", [-0.45, 0.0, 0.45])
+@pytest.mark.parametrize("along", [0.4, 0.55])
+def test_a_face_in_front_of_a_larger_one_is_a_face(
+    find: Find, astronaut: Pixels, ratio: float, across: float, along: float
+) -> None:
+    """A child held up, cheek to cheek: over half of the smaller box lies in the larger one."""
+    canvas = cv2.resize(astronaut[:400], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    large = FaceBox(*(2 * side for side in (FACE.x0, FACE.y0, FACE.x1, FACE.y1)), score=1.0)
+    pixels, box = head(astronaut, ratio * large.height_px, mirrored=True)
+    oval = np.zeros(pixels.shape[:2], np.float32)
+    middle = (round(box.centre_xy[0]), round(box.centre_xy[1] - 0.08 * box.height_px))
+    axes = (round(0.68 * box.width_px), round(0.66 * box.height_px))
+    cv2.ellipse(oval, middle, axes, 0, 0, 360, 1.0, -1)
+    soft = cv2.GaussianBlur(oval, (0, 0), 1.5)[..., None]
+    x = round(large.centre_xy[0] + across * large.width_px - box.centre_xy[0])
+    y = round(large.centre_xy[1] + along * large.height_px - box.centre_xy[1])
+    under = canvas[y : y + len(pixels), x : x + pixels.shape[1]]
+    put(canvas, (under + soft * (pixels.astype(np.float32) - under)).astype(np.uint8), x, y)
+    found = find(canvas)
+    best = max(iou(moved(box, x, y), face) for face in found)
+    assert best > 0.5
+    assert len(found) <= 2
+
+
 @pytest.mark.parametrize("side_px", [96, 700, 1400])
 def test_a_face_that_fills_the_picture(find: Find, astronaut: Pixels, side_px: int) -> None:
     scale = side_px / 120
@@ -127,6 +123,7 @@ def test_small_faces_in_a_large_picture_wherever_tiles_meet(find: Find, astronau
     assert_found(find(canvas), wanted)
 
 
+@pytest.mark.slow
 def test_a_face_larger_than_a_tile_is_one_face(find: Find, astronaut: Pixels) -> None:
     pixels, box = head(astronaut, 1000)
     canvas = scene(3000, 2300)
@@ -147,7 +144,9 @@ class RedOverBlue:
     def __init__(self) -> None:
         self.looks = 0
 
-    def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
+    def detect(
+        self, images: Sequence[Image], threshold: float, _should_stop: object = None
+    ) -> list[list[FaceBox]]:
         self.looks += 1
         return [self._faces(image.pixels.astype(int), threshold) for image in images]
 
@@ -161,6 +160,17 @@ class RedOverBlue:
         y1 = blue[:, 0].max() + 1
         found = [FaceBox(x0, y0, x1, y1, 0.9), FaceBox(x0, y0, x1, middle, 0.6)]
         return [face for face in found if face.score >= threshold]
+
+
+def test_while_faces_are_looked_for_it_can_be_stopped(detailer, astronaut):
+    questions: list[None] = []
+
+    def should_stop() -> bool:
+        questions.append(None)
+        return len(questions) > 1
+
+    with pytest.raises(Stopped):
+        detailer.detect(Image(astronaut), Selection(), should_stop)
 
 
 def red_over_blue(turns: int) -> tuple[Image, FaceBox]:
@@ -182,14 +192,16 @@ def test_the_picture_is_turned_where_nothing_stands_upright(turns: int) -> None:
     assert iou(face, box) > 0.95
     assert face.quarter_turns == turns
     assert face.score == pytest.approx(0.9)
-    # An upright one is looked at twice; else the first look and the one at no suspects come before.
-    assert detector.looks == (2 if turns == 0 else 4)
+    # An upright one is looked at twice; else a first look that shows nothing comes before.
+    assert detector.looks == (2 if turns == 0 else 3)
 
 
 class OnlyOnce(RedOverBlue):
     """Sees nothing in every second picture of a look at crops."""
 
-    def detect(self, images: Sequence[Image], threshold: float) -> list[list[FaceBox]]:
+    def detect(
+        self, images: Sequence[Image], threshold: float, _should_stop: object = None
+    ) -> list[list[FaceBox]]:
         found = super().detect(images, threshold)
         return [[] if self.looks == 2 and i % 2 else faces for i, faces in enumerate(found)]
 
@@ -207,16 +219,18 @@ FACES = [
 ]
 
 
-def request(**values: object) -> DetailRequest:
-    return DetailRequest(Image(scene(200, 200)), "", 0.4, **values)
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ({}, [(2, None), (0, None), (3, "score"), (1, "size")]),
         ({"min_face_px": 11}, [(2, None), (0, None), (1, None), (3, "score")]),
         ({"min_face_px": 0, "max_faces": 1}, [(2, None), (0, "count"), (1, "count"), (3, "score")]),
+        (
+            {"min_face_px": 0, "max_faces": 2, "affordable": 1},
+            [(2, None), (0, "budget"), (1, "count"), (3, "score")],
+        ),
+        ({"affordable": 0}, [(0, "budget"), (1, "size"), (2, "budget"), (3, "score")]),
+        ({"affordable": 9}, [(2, None), (0, None), (3, "score"), (1, "size")]),
         ({"max_faces": 0}, [(0, "count"), (1, "size"), (2, "count"), (3, "score")]),
         ({"face_order": "left-right"}, [(0, None), (2, None), (1, "size"), (3, "score")]),
         ({"face_order": "score"}, [(0, None), (2, None), (1, "size"), (3, "score")]),
@@ -229,11 +243,30 @@ def request(**values: object) -> DetailRequest:
 def test_which_faces_count_in_which_order(
     values: dict[str, object], expected: list[tuple[int, str | None]]
 ) -> None:
-    found = judge(FACES, 0.3, request(**values))
-    counting = [(FACES.index(find.box), None) for find in found if find.left_out is None]
+    found = judge(FACES, 0.3, Selection(**values))
+    counting = [
+        (FACES.index(detection.box), None) for detection in found if detection.rejected is None
+    ]
     assert counting == [entry for entry in expected if entry[1] is None]
     # What was left out follows, the best first.
-    rest = [(FACES.index(find.box), find.left_out) for find in found[len(counting) :]]
+    rest = [
+        (FACES.index(detection.box), detection.rejected) for detection in found[len(counting) :]
+    ]
     assert rest == sorted(
         (entry for entry in expected if entry[1]), key=lambda entry: -FACES[entry[0]].score
     )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"affordable": -1},
+        {"max_faces": -1},
+        {"min_face_px": -1.0},
+        {"min_face_px": float("nan")},
+        {"detection_threshold": 1.1},
+    ],
+)
+def test_a_selection_of_wrong_values_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidValue, match=f"got {next(iter(wrong.values()))}"):
+        Selection(**wrong)

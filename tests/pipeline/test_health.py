@@ -1,11 +1,13 @@
 """Which faces count as badly damaged."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from evaluation.damages import Damage, apply_damage
 from pipeline.health import (
     BAD_SHARPNESS,
     BAD_SIDE_PX,
@@ -17,7 +19,8 @@ from pipeline.health import (
     strength_share,
 )
 from pipeline.types import FaceBox, Image
-from weights.training.damage import Damage, apply_damage
+
+Pixels = np.ndarray
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ASTRONAUT = cv2.cvtColor(cv2.imread(str(EXAMPLES / "astronaut.png")), cv2.COLOR_BGR2RGB)
@@ -27,6 +30,13 @@ FACE = FaceBox(177, 68, 269, 158, 0.9)
 def damaged(shrink: float, noise: float = 0.0, jpeg_quality: int = 0) -> Image:
     recipe = Damage(shrink=shrink, noise=noise, jpeg_quality=jpeg_quality)
     return Image(apply_damage(ASTRONAUT, recipe, np.random.default_rng(0)))
+
+
+def shapes(side_px: int) -> Image:
+    """Light shapes on dark ground, sharp-edged at every size, as large in the picture."""
+    coarse = np.random.default_rng(0).normal(size=(12, 12)).astype(np.float32)
+    smooth = cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+    return Image(np.repeat(np.where(smooth > 0, 200, 60)[..., None], 3, 2).astype(np.uint8))
 
 
 def scaled(image: Image, factor: float) -> tuple[Image, FaceBox]:
@@ -62,9 +72,10 @@ def test_the_pictures_resolution_hides_no_damage_and_makes_none():
 
 def test_a_face_of_few_pixels_is_bad_however_sharp():
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    side = BAD_SIDE_PX
-    assert not is_badly_damaged(Image(pixels), FaceBox(0, 0, side + 1, side + 1, 1.0))
-    assert is_badly_damaged(Image(pixels), FaceBox(0, 0, side + 1, side - 1, 1.0))
+    pixels[:16] = 128  # noise alone is not sharp
+    sharp, side = Image(pixels), BAD_SIDE_PX
+    assert not is_badly_damaged(sharp, FaceBox(0, 0, side + 1, side + 1, 1.0))
+    assert is_badly_damaged(sharp, FaceBox(0, 0, side + 1, side - 1, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -87,19 +98,88 @@ def test_a_face_without_any_contrast_is_bad():
 
 
 def test_only_large_and_sharp_faces_take_less_strength():
-    sharp = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
     soft = np.repeat(np.linspace(0, 255, 512, dtype=np.uint8)[:, None, None], 512, 1).repeat(3, 2)
     large, small = (FaceBox(0, 0, side, side, 1.0) for side in (GOOD_SIDE_PX, BAD_SIDE_PX))
-    assert sharpness(Image(sharp), large) > GOOD_SHARPNESS
-    assert strength_share(Image(sharp), large) == pytest.approx(HEALTHY_STRENGTH)
+    sharp = shapes(round(GOOD_SIDE_PX))
+    assert sharpness(sharp, large) > GOOD_SHARPNESS
+    assert strength_share(sharp, large) == pytest.approx(HEALTHY_STRENGTH)
     assert strength_share(Image(soft), large) == 1
-    assert strength_share(Image(sharp), small) == 1
+    assert strength_share(sharp, small) == 1
 
 
 def test_strength_falls_steadily_as_a_sharp_face_grows():
-    sharp = Image(np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8))
-    sides = (BAD_SIDE_PX, 80, 160, 220, GOOD_SIDE_PX, 400)
-    shares = [strength_share(sharp, FaceBox(0, 0, side, side, 1.0)) for side in sides]
+    sides = (40, 80, 160, 220, 256, 400)
+    shares = [strength_share(shapes(side), FaceBox(0, 0, side, side, 1.0)) for side in sides]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == 1
     assert shares[-1] == shares[-2] == pytest.approx(HEALTHY_STRENGTH)
+
+
+# --- noise is not sharpness ---
+
+
+def grain(sigma: float, size_px: float, colour: bool) -> Callable[[Pixels], Pixels]:
+    def add(pixels: Pixels) -> Pixels:
+        shape = (*pixels.shape[:2], 3 if colour else 1)
+        noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        noise = cv2.GaussianBlur(noise, (0, 0), size_px) if size_px else noise
+        noise = noise.reshape(shape) * sigma / noise.std()
+        return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+
+    return add
+
+
+def jpeg(quality: int) -> Callable[[Pixels], Pixels]:
+    def code(pixels: Pixels) -> Pixels:
+        _, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        return cv2.imdecode(file, cv2.IMREAD_COLOR)
+
+    return code
+
+
+def text(pixels: Pixels) -> Pixels:
+    its = pixels.copy()
+    cv2.putText(its, "SAMPLE 1987", (150, 330), cv2.FONT_HERSHEY_SIMPLEX, 1.8, (255, 255, 255), 4)
+    return its
+
+
+def halftone(pixels: Pixels) -> Pixels:
+    y, x = np.mgrid[: pixels.shape[0], : pixels.shape[1]] * (2 * np.pi / 6)
+    dots = 30 * (np.cos(x + y) + np.cos(x - y))
+    return np.clip(pixels + dots[..., None], 0, 255).astype(np.uint8)
+
+
+COVERS = {
+    "sensor noise": grain(14, 0, colour=True),
+    "strong noise": grain(25, 0, colour=True),
+    "film grain": grain(15, 1.2, colour=False),
+    "JPEG": jpeg(15),
+    "text": text,
+    "halftone": halftone,
+}
+LARGE = FaceBox(165, 140, 435, 470, 0.9)
+
+
+def large_portrait(shrink: float) -> Pixels:
+    """The astronaut's face, 300 px high, as soft as one of 300 / `shrink`."""
+    portrait = ASTRONAUT[20:220, 120:320]
+    side = round(600 / shrink)
+    how = cv2.INTER_AREA if side < 200 else cv2.INTER_CUBIC
+    return cv2.resize(
+        cv2.resize(portrait, (side, side), interpolation=how),
+        (600, 600),
+        interpolation=cv2.INTER_CUBIC,
+    )
+
+
+@pytest.mark.parametrize("cover", COVERS)
+def test_what_lies_on_a_soft_face_makes_it_no_healthier(cover):
+    soft = Image(COVERS[cover](large_portrait(shrink=10)))
+    assert is_badly_damaged(soft, LARGE)
+    assert strength_share(soft, LARGE) > 0.95
+
+
+@pytest.mark.parametrize("cover", ["sensor noise", "film grain", "JPEG"])
+def test_noise_makes_no_sharp_face_bad(cover):
+    sharp = Image(COVERS[cover](ASTRONAUT))
+    assert not is_badly_damaged(sharp, FACE)

@@ -12,7 +12,7 @@ from PIL import ExifTags, ImageCms
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_exif_orientation_is_applied(orientation, image_format):
     upright = photograph()
     turned = {
@@ -56,7 +56,7 @@ def wide_profile() -> bytes:
     return bytes(profile)
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_the_icc_profile_is_applied(image_format):
     source = PIL.Image.new("RGB", (16, 16), (200, 40, 90))
     options = {"quality": 100} if image_format != "PNG" else {}

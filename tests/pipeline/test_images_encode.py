@@ -8,8 +8,8 @@ import pytest
 from picture_files import photograph, read
 from PIL import ImageCms
 
+from pipeline.encoding import encode
 from pipeline.errors import InvalidValue
-from pipeline.images import encode, resize_alpha
 from pipeline.types import Image
 
 
@@ -34,6 +34,13 @@ def test_jpeg_lies_on_white():
     assert picture.alpha is None
     assert np.abs(picture.image.pixels[:, :24].astype(int) - 255).max() <= 2
     assert np.abs(picture.image.pixels[:, 40:].astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize("quality", [95, 100])
+def test_noise_fits_in_a_jpeg(quality):
+    noise = np.random.default_rng(1).integers(0, 256, (400, 400, 3), np.uint8)
+    picture = read(encode(Image(noise), None, "jpeg", quality))
+    assert np.abs(picture.image.pixels.astype(int) - noise).mean() < 4
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
@@ -69,17 +76,3 @@ def test_a_picture_that_a_format_cannot_hold_gets_a_sentence(image_format, limit
     with pytest.raises(InvalidValue, match=f"at most {limit_px} pixels a side for {image_format}"):
         encode(Image(np.zeros((1, limit_px + 1, 3), np.uint8)), None, image_format, 90)
     assert encode(Image(np.zeros((1, limit_px, 3), np.uint8)), None, image_format, 90)
-
-
-def test_resize_alpha_is_smooth_and_keeps_flat_parts():
-    assert np.array_equal(
-        resize_alpha(np.full((3, 5), 255, np.uint8), 4), np.full((12, 20), 255, np.uint8)
-    )
-    edge = np.zeros((8, 16), np.uint8)
-    edge[:, 8:] = 255
-    large = resize_alpha(edge, 2)
-    assert large.shape == (16, 32)
-    assert np.all(large[:, :10] == 0)
-    assert np.all(large[:, 22:] == 255)
-    assert np.array_equal(large, 255 - large[:, ::-1])
-    assert 0 < large[8, 15] < 128 < large[8, 16] < 255

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detail_requests import asking
 from repainters import rebuilt
 
 from pipeline.detailer import FaceDetailer
@@ -64,7 +65,7 @@ def strong(detailer: FaceDetailer) -> FaceDetailer:
 
 def request(**changes) -> DetailRequest:
     values = {"prompt": "a face", "denoise": 0.6, "num_inference_steps": 2, "keep_healthy": False}
-    return DetailRequest(PICTURE, **{**values, **changes})
+    return asking(PICTURE, **{**values, **changes})
 
 
 def around(face: FaceBox, image: Image) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.masks import clean, ellipse, feather_inside, grow
+from pipeline.masks import clean, ellipse, feather_inside, grow, spare
 from pipeline.types import FaceBox, HardMask
 
 BOX = FaceBox(16, 12, 48, 52, 0.9)
@@ -26,6 +26,22 @@ def test_the_ellipse_fills_the_box_and_reaches_the_forehead():
     assert rows.max() + 1 == 52
     assert rows.min() == 8  # a tenth of 40 px above 12
     assert ellipse(BOX, 64).pixels.sum() == pytest.approx(np.pi / 4 * 32 * 44, rel=0.02)
+
+
+def test_a_mask_spares_the_boxes_of_others_up_to_half_of_what_overlaps():
+    whole = HardMask(np.ones((64, 64), bool))
+    beside = FaceBox(48, 12, 80, 52, 0.9)
+    kept = spare(whole, BOX, [beside]).pixels
+    assert not kept[12:52, 48:].any()
+    assert kept[:, :48].all()
+    assert kept[:12].all()
+    overlapping = FaceBox(40, 12, 72, 52, 0.9)
+    kept = spare(whole, BOX, [overlapping]).pixels
+    assert kept[28:36, :44].all(), "nearer to its own middle"
+    assert not kept[28:36, 44:].any()
+    larger = FaceBox(0, 0, 64, 64, 0.9)
+    kept = spare(whole, FaceBox(36, 36, 60, 60, 0.9), [larger]).pixels
+    assert kept[44:52, 44:52].all(), "a face in front of a larger one is not taken away"
 
 
 @settings(deadline=None)

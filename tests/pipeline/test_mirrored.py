@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.models.mirrored import both_ways, every_second
-from pipeline.models.sdxl import SdxlInpainter
+from pipeline.models.sdxl.inpainter import SdxlInpainter
+from pipeline.models.sdxl.mirrored import both_ways, once_for_both
 from pipeline.types import Image, InpaintJob, SoftMask
 
 ASTRONAUT = cv2.imread(str(Path(__file__).parents[2] / "examples" / "astronaut.png"))[..., ::-1]
@@ -32,7 +32,7 @@ def mask() -> np.ndarray:
 
 
 def paint(inpainter: SdxlInpainter, *jobs: InpaintJob) -> list[np.ndarray]:
-    answers = inpainter.inpaint(jobs, lambda: None, lambda: False)
+    answers = inpainter.inpaint(jobs, lambda _index: None, lambda: False)
     return [answer.pixels.astype(int) for answer in answers if answer is not None]
 
 
@@ -49,7 +49,7 @@ def test_the_mirror_image_becomes_the_mirror_image(detailer, pixels, mask):
 def test_it_is_the_mean_of_what_both_become(detailer, pixels, mask):
     tiny = detailer._inpainter
     config = replace(detailer.profile.inpainter, mirrored=False)
-    plain = SdxlInpainter(tiny._unet, tiny._vae, tiny._text, tiny._scheduler_config, config)
+    plain = SdxlInpainter(tiny._unet, tiny._vae, tiny._text, tiny._noise_model, config)
     alone, mirrored = paint(plain, *both_ways([job(pixels, mask)]))
     assert np.abs(alone - mirrored[:, ::-1]).max() > 2
     (mean,) = paint(tiny, job(pixels, mask))
@@ -65,8 +65,8 @@ def test_jobs_of_one_picture_stay_jobs_of_one(pixels, mask):
 
 
 def test_a_step_of_both_is_one_step():
-    told: list[None] = []
-    step = every_second(lambda: told.append(None))
-    for _ in range(6):
-        step()
-    assert len(told) == 3
+    told: list[int] = []
+    step = once_for_both(told.append, 2)
+    for index in (0, 1, 2, 0, 2, 3):
+        step(index)
+    assert told == [0, 0, 1]

@@ -5,23 +5,24 @@ import pytest
 
 from pipeline.compositing import cut
 from pipeline.overlay import draw, label
-from pipeline.types import CropRegion, FaceBox, Find, Image, SoftMask
+from pipeline.types import CropRegion, Detection, FaceBox, Image, SoftMask
 
 GREY = Image(np.full((700, 700, 3), 128, np.uint8))
 FACE = FaceBox(200, 300, 300, 420, 0.931)
 
 
 @pytest.mark.parametrize(
-    ("find", "text"),
+    ("detection", "text"),
     [
-        (Find(FACE), "0.93"),
-        (Find(FaceBox(0, 0, 9, 9, 0.2, 1), "score"), "0.20 turned 90 score too low"),
-        (Find(FACE, "size"), "0.93 too small"),
-        (Find(FACE, "count"), "0.93 enough others"),
+        (Detection(FACE), "0.93"),
+        (Detection(FaceBox(0, 0, 9, 9, 0.2, 1), "score"), "0.20 turned 90 score too low"),
+        (Detection(FACE, "size"), "0.93 too small"),
+        (Detection(FACE, "count"), "0.93 enough others"),
+        (Detection(FACE, "budget"), "0.93 beyond the budget"),
     ],
 )
-def test_labels(find: Find, text: str) -> None:
-    assert label(find) == text
+def test_labels(detection: Detection, text: str) -> None:
+    assert label(detection) == text
 
 
 def test_box_crop_and_mask_are_where_they_belong() -> None:
@@ -30,7 +31,7 @@ def test_box_crop_and_mask_are_where_they_belong() -> None:
     # Turned upright by a quarter counter-clockwise: the crop's upper left is the picture's upper
     # right.
     mask[:40, :40] = 1
-    drawn = draw(GREY, [Find(FACE)], [(crop, SoftMask(mask))]).pixels.astype(int)
+    drawn = draw(GREY, [Detection(FACE)], [(crop, SoftMask(mask))]).pixels.astype(int)
     changed = np.any(drawn != 128, axis=2)
     assert GREY.pixels.min() == GREY.pixels.max() == 128
     assert changed[300:420, 200].all()  # the box's left side
@@ -49,7 +50,7 @@ def test_box_crop_and_mask_are_where_they_belong() -> None:
 def test_labels_are_whole_at_every_border(corners: tuple[float, ...]) -> None:
     def label_px(corners: tuple[float, ...]) -> int:
         """Pixels of the label's ground."""
-        find = Find(FaceBox(*corners, 0.5, 2), "count")
-        return int((draw(GREY, [find], []).pixels == 0).all(axis=2).sum())
+        detection = Detection(FaceBox(*corners, 0.5, 2), "count")
+        return int((draw(GREY, [detection], []).pixels == 0).all(axis=2).sum())
 
     assert label_px(corners) == pytest.approx(label_px((300, 300, 360, 360)), rel=0.05)

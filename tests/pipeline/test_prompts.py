@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.prompts import is_skip, split_prompt
+from pipeline.models.sdxl.prompts import weighted_parts
+from pipeline.request import face_texts
 
 
 @pytest.mark.parametrize(
@@ -14,18 +15,22 @@ from pipeline.prompts import is_skip, split_prompt
         ("[SEP]a girl", 2, ["", "a girl"]),
         ("a man [SEP] ", 2, ["a man", ""]),
         ("", 2, ["", ""]),
-        ("a man, [sep] and text", 1, ["a man, [sep] and text"]),
-        ("[SKIP][SEP]\na girl\n", 2, ["[SKIP]", "a girl"]),
+        ("a man [sep] a girl", 2, ["a man", "a girl"]),
+        ("[skip] [Sep] a girl [SEP] [Skip]", 3, [None, "a girl", None]),
+        ("[SKIP][SEP]\na girl\n", 2, [None, "a girl"]),
+        ("[SKIP] [SEP] don't [SKIP] me [SEP] ", 3, [None, "don't [SKIP] me", ""]),
+        ("a man [SEP] [SKIP]", 3, ["a man", None, None]),
         ("a man", 0, []),
     ],
 )
 def test_texts_are_dealt_out_in_the_faces_order(prompt, faces, texts):
-    assert split_prompt(prompt, faces) == texts
+    assert face_texts(prompt, faces) == texts
 
 
-def test_skip_stands_alone():
-    assert [is_skip(text) for text in split_prompt("[SKIP] [SEP] don't [SKIP] me [SEP] ", 3)] == [
-        True,
-        False,
-        False,
-    ]
+@pytest.mark.slow
+def test_parentheses_without_end_are_read_soon():
+    """So deep that every level, worked through again, would take minutes."""
+    deep = 20_000
+    parts = weighted_parts("(" * deep + "face" + ")" * deep)
+    assert any("face" in part.text for part in parts)
+    assert max(part.weight for part in parts) == 10

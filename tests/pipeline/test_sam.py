@@ -14,8 +14,8 @@ from segment_anything import sam_model_registry
 
 import weights
 from pipeline.config import SegmenterConfig
-from pipeline.errors import WeightsError
-from pipeline.models.sam import SamSegmenter, build_sam, load_segmenter
+from pipeline.errors import Stopped, WeightsError
+from pipeline.models.sam import BATCH, SamSegmenter, build_sam, load_segmenter
 from pipeline.types import CropRegion, FaceBox, FaceCrop, Image
 
 TINY = Path(weights.__file__).parent / "tiny"
@@ -81,6 +81,15 @@ def test_a_batch_gives_each_crop_what_it_gets_alone(
     assert segmenter.segment([]) == []
 
 
+def test_between_batches_it_asks_whether_to_stop(
+    segmenter: SamSegmenter, face_pixels: NDArray[np.uint8]
+) -> None:
+    crops = [crop_of(face_pixels, FACE_IN_CROP, 256)] * (BATCH + 1)
+    answers = iter([False, True])
+    with pytest.raises(Stopped):
+        segmenter.segment(crops, lambda: next(answers))
+
+
 def test_is_unsure_where_there_is_no_face(segmenter: SamSegmenter) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (220, 220, 3), dtype=np.uint8)
     flat = np.full_like(noise, 200)
@@ -89,7 +98,7 @@ def test_is_unsure_where_there_is_no_face(segmenter: SamSegmenter) -> None:
 
 
 def test_is_unsure_below_the_wanted_quality(face_pixels: NDArray[np.uint8]) -> None:
-    strict = load_segmenter(TINY, replace(CONFIG, min_quality=1.5), "cpu")
+    strict = load_segmenter(TINY, replace(CONFIG, min_quality=1.0), "cpu")
     assert strict.segment([crop_of(face_pixels, FACE_IN_CROP, 256)]) == [None]
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from detail_requests import asking
 from repainters import (
     SHARPENED_PX,
     Pixels,
@@ -30,11 +31,12 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.registration import phase_cross_correlation
 
 from pipeline.compositing import cut, paste
-from pipeline.config import PassConfig, read_profile
+from pipeline.config import PassConfig
+from pipeline.config_reading import read_profile
 from pipeline.detailer import FaceDetailer
+from pipeline.encoding import encode
 from pipeline.geometry import crop_matrix, turned
-from pipeline.images import decode, encode
-from pipeline.request import DetailRequest
+from pipeline.images import decode
 from pipeline.run import PassDone
 from pipeline.types import FaceBox, Image
 
@@ -128,7 +130,7 @@ def walk(detailer: FaceDetailer) -> Callable[..., Walk]:
         assert (profile.outline.tone, profile.detail.tone) == (tone, tone)
         painting = rebuilt(detailer, Repainter(paint), profile)
         its, passes = SCENES[name](), []
-        request = DetailRequest(its.picture, "a face", 0.4, alpha=its.alpha)
+        request = asking(its.picture, "a face", 0.4, alpha=its.alpha)
         result = painting.detail_faces(request, [its.face], on_pass=passes.append)
         assert len(passes) == 2
         return Walk(its, result.images[0].pixels, result.alpha, passes)
@@ -178,6 +180,7 @@ def kept_share(done: PassDone) -> Pixels:
     return paste(black, white, crop, repaint.mask).pixels[..., 0] / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tone", TONES)
 @pytest.mark.parametrize("name", [name for name in SCENES if name != "1 px"])
 def test_what_is_painted_is_not_shifted(walk, name, tone):

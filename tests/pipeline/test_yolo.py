@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import weights
 from pipeline.config import DetectorConfig
-from pipeline.errors import WeightsError
+from pipeline.errors import Stopped, WeightsError
 from pipeline.models.yolo import YoloDetector, load_detector
 from pipeline.types import FaceBox, Image
 
@@ -116,6 +116,13 @@ def test_a_higher_threshold_keeps_only_the_better_faces(
     assert detector.detect([Image(astronaut)], 1.0) == [[]]
 
 
+def test_between_batches_it_asks_whether_to_stop(detector: YoloDetector) -> None:
+    pictures = [Image(np.zeros((640, 640, 3), np.uint8))] * 9
+    answers = iter([False, True])
+    with pytest.raises(Stopped):
+        detector.detect(pictures, 0.3, lambda: next(answers))
+
+
 def test_threads_with_pictures_of_different_shapes_do_not_disturb_each_other(
     detector: YoloDetector, astronaut: NDArray[np.uint8]
 ) -> None:
@@ -146,6 +153,7 @@ def test_missing_and_unfit_weights_are_named(tmp_path: Path) -> None:
         load_detector(tmp_path, replace(CONFIG, input_px=320), "cpu")
 
 
+@pytest.mark.slow
 def test_importing_leaves_nothing_behind_and_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "tmp").mkdir()

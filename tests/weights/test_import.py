@@ -55,14 +55,16 @@ def test_downloads_are_imported_and_converted(profile: Profile, downloads: Path)
     assert (downloads / "upscaler.pth").exists()
 
 
-def test_what_lacks_is_named_and_the_rest_is_imported(profile: Profile, downloads: Path) -> None:
+def test_missing_files_are_listed_and_the_rest_is_imported(
+    profile: Profile, downloads: Path
+) -> None:
     (downloads / "upscaler.pth").unlink()
     (downloads / REPO.repo / CONFIG).unlink()
     with pytest.raises(Incomplete) as error:
         profile.import_from(downloads)
     assert str(error.value) == (
-        f"{downloads}: expected 3 files, 2 are not there: unet/config.json (from config.json), "
-        "upscaler/x2.safetensors (from upscaler.pth). Bring them, and import again."
+        f"{downloads}: expected 3 files, 2 are missing: unet/config.json (from config.json), "
+        "upscaler/x2.safetensors (from upscaler.pth). Add them, and import again."
     )
     assert (profile.folder / UNET).read_bytes() == profile.unet
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from training.manifest import write_manifest
 from weights.manifest import (
     ProfileError,
     files,
+    profile_at,
     profile_folder,
     profile_names,
+    profile_path,
     verify,
 )
-from weights.training.manifest import write_manifest
 
 LIMIT_BYTES = 32_000_000
 
@@ -77,10 +79,20 @@ def test_an_empty_folder_misses_everything(tmp_path: Path) -> None:
 
 
 def test_fetched_profiles_lie_below_the_data_folder(tmp_path: Path) -> None:
-    assert profile_names() == ("sdxl", "tiny")
+    assert profile_names() == ("sdxl", "sdxl-fast", "sdxl-inpainting", "tiny")
     assert profile_folder("sdxl", tmp_path) == tmp_path / "weights" / "sdxl"
-    with pytest.raises(ProfileError, match="'sdxl' lies below a data folder"):
+    with pytest.raises(ProfileError, match="'sdxl' is stored in a data folder"):
         profile_folder("sdxl")
+
+
+@pytest.mark.parametrize("name", ["sdxl-fast", "sdxl-inpainting"])
+def test_a_variant_lies_beside_the_profile_that_it_varies(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "weights" / "sdxl"
+    assert profile_folder(name, tmp_path) == profile_path("sdxl", tmp_path) == folder
+    file = profile_path(name, tmp_path)
+    assert file.parent == folder
+    assert (profile_at(file), profile_at(folder)) == (name, "sdxl")
+    assert profile_at(tmp_path / "mine" / file.name) == file.name
 
 
 def test_the_embedded_profile_ignores_the_data_folder(tmp_path: Path) -> None:
@@ -89,9 +101,9 @@ def test_the_embedded_profile_ignores_the_data_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "huge", "../tiny"])
 def test_an_unknown_profile_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="expected one of sdxl, tiny"):
+    with pytest.raises(ProfileError, match="one of sdxl, sdxl-fast, sdxl-inpainting, tiny"):
         profile_folder(name, tmp_path)
-    with pytest.raises(ProfileError, match="expected one of sdxl, tiny"):
+    with pytest.raises(ProfileError, match="one of sdxl, sdxl-fast, sdxl-inpainting, tiny"):
         files(name)
 
 

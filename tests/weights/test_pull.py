@@ -1,5 +1,6 @@
 """Pulling: what it leaves behind, what it keeps, what it records; several processes."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -11,8 +12,7 @@ import torch
 from safetensors.torch import load_file
 from small_profile import CONFIG_PATH, PICKLE_PATH, SITE, UNET_PATH, Profile
 
-from weights.errors import PullError, WrongFile
-from weights.sources import Hub
+from weights.errors import PullError
 
 UNET = "unet/big.safetensors"
 CONFIG = "unet/config.json"
@@ -79,32 +79,40 @@ def test_the_longest_fitting_mirror_counts(profile: Profile) -> None:
     assert profile.server.paths() == ["/special/upscaler.pth"]
 
 
-# --- hashes that are recorded the first time ---
+# --- a file for which the manifest has another hash by now ---
 
 
-def test_a_file_of_unknown_hash_must_stay_the_same(profile: Profile) -> None:
+def test_a_new_version_of_it_is_another_file(profile: Profile) -> None:
     profile.pull()
-    (profile.folder / CONFIG).unlink()
-    profile.server.files[CONFIG_PATH] = b'{"in_channels": 4}'
-    with pytest.raises(WrongFile, match=r"^unet/config.json: expected sha256 \w{64}, got sha256"):
-        profile.pull()
-    profile.server.files[CONFIG_PATH] = profile.config
+    old, new = profile.config, b'{"in_channels": 4}'
+    digests = [hashlib.sha256(content).hexdigest() for content in (new, old)]
+    profile.change(CONFIG, sha256=digests[0], bytes=len(new))
+    assert profile.problems() == [
+        f"{CONFIG}: expected one made from sha256 {digests[0]}, "
+        f"got one made from sha256 {digests[1]}"
+    ]
+    profile.server.files[CONFIG_PATH] = new
     profile.pull()
+    assert (profile.folder / CONFIG).read_bytes() == new
     assert profile.problems() == []
 
 
-def test_a_new_revision_of_it_is_another_file(profile: Profile) -> None:
+def test_a_page_that_an_earlier_version_took_for_a_file_is_found_and_mended(
+    profile: Profile,
+) -> None:
+    """Earlier versions recorded the hash of what came first."""
+    right = list(profile.files)
+    page = b"<html>Please sign in</html>"
+    profile.server.files[CONFIG_PATH] = page
+    profile.change(CONFIG, sha256=hashlib.sha256(page).hexdigest(), bytes=len(page))
     profile.pull()
-    later = Hub("someone/inpainting", "1" * 40)
-    profile.change(CONFIG, source=later)
-    assert profile.problems() == [
-        f"{CONFIG}: expected one made from someone/inpainting@{'1' * 40}/{CONFIG}, "
-        f"got one made from someone/inpainting@{'0' * 40}/{CONFIG}"
-    ]
-    path = f"/{later.repo}/resolve/{later.revision}/{CONFIG}"
-    profile.server.files[path] = b'{"in_channels": 4}'
+    assert profile.problems() == []
+    profile.files = right
+    (problem,) = profile.problems()
+    assert problem.startswith(f"{CONFIG}: expected one made from sha256 {right[1].sha256}, got ")
+    profile.server.files[CONFIG_PATH] = profile.config
     profile.pull()
-    assert (profile.folder / CONFIG).read_bytes() == b'{"in_channels": 4}'
+    assert (profile.folder / CONFIG).read_bytes() == profile.config
     assert profile.problems() == []
 
 
@@ -133,7 +141,7 @@ def test_what_is_missing_or_unknown_is_named(profile: Profile) -> None:
     (profile.folder / "lock.json").write_text(json.dumps(lock))
     assert profile.problems() == [
         f"{UNET}: expected a file, got none",
-        f"{UPSCALER}: expected a file that was pulled or imported, got an unknown one",
+        f"{UPSCALER}: expected a file that was pulled or imported, got an unknown file",
         "profile.toml: expected a file, got none",
     ]
 

@@ -10,10 +10,10 @@ import pytest
 import segment_anything
 import torch
 
-from pipeline.config import read_profile
+from pipeline.config_reading import read_profile
 from pipeline.models.sam import build_sam
 from pipeline.models.yolo import YAML
-from weights.manifest import PACKAGE_DIR, ProfileError
+from weights.manifest import PACKAGE_DIR, ProfileError, profile_path
 from weights.sources import Download, Hub, Mirrors, Site, chosen, downloads
 
 # After the adapter, which keeps ultralytics from the network.
@@ -25,8 +25,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
 
 
 def shown_size(file: Download) -> str:
-    size = file.size_bytes
-    return "small" if size is None else f"{size / 1e6:,.1f} MB"
+    return f"{file.bytes / 1e6:,.1f} MB" if file.bytes >= 1e5 else f"{file.bytes / 1e3:,.1f} kB"
 
 
 def test_docs_list_every_file_with_its_source_size_and_licence() -> None:
@@ -48,22 +47,15 @@ def test_docs_list_every_file_with_its_source_size_and_licence() -> None:
 # --- the manifest ---
 
 
-def test_weights_are_pinned_and_large() -> None:
+def test_every_file_has_size_and_hash() -> None:
     for file in FILES:
         is_text = file.path.endswith((".json", ".txt"))
-        assert is_text == (file.sha256 is None) == (file.size_bytes is None), file
-        if file.sha256:
-            assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
-            assert file.path.endswith(".safetensors")
+        assert is_text or file.path.endswith((".safetensors", ".onnx"))
+        assert 0 < file.bytes < 2e6 if is_text else file.bytes > 2e5, file
     assert len({file.path for file in FILES}) == len(FILES)
-    hashes = [file.sha256 for file in FILES if file.sha256]
+    # Both tokenizers have one vocabulary.
+    hashes = [file.sha256 for file in FILES if not file.path.startswith("tokenizer_2/")]
     assert len(set(hashes)) == len(hashes)
-
-
-def test_revisions_are_commits_where_a_hash_is_not_known() -> None:
-    for file in FILES:
-        if isinstance(file.source, Hub) and file.sha256 is None and file.extra is None:
-            assert re.fullmatch(r"[0-9a-f]{40}", file.source.revision), file
 
 
 def test_diffusers_finds_each_part_under_its_usual_name() -> None:
@@ -81,12 +73,25 @@ def test_diffusers_finds_each_part_under_its_usual_name() -> None:
     assert "scheduler/scheduler_config.json" in paths
 
 
+def test_a_variant_needs_its_own_file_too() -> None:
+    for variant, path in (
+        ("sdxl-fast", "lora/sdxl_lightning_8step_lora.safetensors"),
+        ("sdxl-inpainting", "unet_inpainting/diffusion_pytorch_model.safetensors"),
+    ):
+        more = {f.path for f in chosen(downloads(variant), [])} - {
+            f.path for f in chosen(FILES, [])
+        }
+        assert path in more
+        config = read_profile(PACKAGE / profile_path(variant, Path()).name).inpainter
+        assert path in {*(lora.file for lora in config.loras), f"{config.unet}/{Path(path).name}"}
+
+
 def test_addresses_are_those_of_hub_and_site() -> None:
-    hub = Download("unet/a.json", "a b.json", Hub("who/what", "f" * 40), "MIT")
+    hub = Download("unet/a.json", "a b.json", Hub("who/what", "f" * 40), "MIT", 2, "0" * 64)
     assert Mirrors("https://hub.example").address(hub) == (
         f"https://hub.example/who/what/resolve/{'f' * 40}/a%20b.json"
     )
-    site = Download("x/a.json", "v1/a.json", Site("https://a.example/b/"), "MIT")
+    site = Download("x/a.json", "v1/a.json", Site("https://a.example/b/"), "MIT", 2, "0" * 64)
     assert Mirrors().address(site) == "https://a.example/b/v1/a.json"
     other = Mirrors(prefixes=(("https://a.example/", "http://c.example/d/"),))
     assert other.address(site) == "http://c.example/d/b/v1/a.json"
@@ -97,30 +102,44 @@ def test_extras_come_only_on_request() -> None:
     assert all(file.extra is None for file in default)
     more = set(chosen(FILES, ["sam-vit-h"])) - set(default)
     assert [file.path for file in more] == ["segmenter/vit_h.safetensors"]
-    with pytest.raises(ProfileError, match="unknown extra 'x': expected one of base-unet, light"):
+    gate = read_profile(PACKAGE).identity
+    assert {file.path for file in set(chosen(FILES, ["identity"])) - set(default)} == {
+        gate.weights,
+        gate.landmarks,
+    }
+    with pytest.raises(
+        ProfileError, match="unknown extra 'x': expected one of identity, inpainting-unet"
+    ):
         chosen(FILES, ["x"])
-    with pytest.raises(ProfileError, match="the profile 'tiny' downloads nothing"):
+    with pytest.raises(ProfileError, match="the profile 'tiny' has nothing to download"):
         downloads("tiny")
+
+
+RIGHT = {
+    "name": "a.json",
+    "source": Site("https://a.example/"),
+    "licence": "MIT",
+    "bytes": 2,
+    "sha256": "0" * 64,
+}
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"path": "../a.json"}, "expected a path below the profile's folder"),
-        ({"path": "/a.json"}, "expected a path below the profile's folder"),
+        ({"path": "../a.json"}, "expected a path inside the profile's folder"),
+        ({"path": "/a.json"}, "expected a path inside the profile's folder"),
         (
-            {"path": "a.safetensors", "name": "a.pth"},
-            "expected a sha256, because a.pth is a pickle",
+            {"path": "a.safetensors", "name": "a.pth", "sha256": ""},
+            "expected the sha256 of a.pth, got ''",
         ),
-        ({"path": "a.pth", "name": "a.pth", "sha256": "0"}, "expected a.pth to be stored as"),
+        ({"path": "a.pth", "name": "a.pth"}, "expected a.pth to be stored as"),
         ({"path": "a.bin", "name": "a.json"}, "expected a.json to be stored as"),
     ],
 )
 def test_wrong_entries_are_refused(values: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Download(
-            **{"name": "a.json", "source": Site("https://a.example/"), "licence": "MIT", **values}
-        )
+        Download(**RIGHT | values)
 
 
 def test_reading_it_loads_neither_torch_nor_the_hub() -> None:

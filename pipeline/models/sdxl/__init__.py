@@ -1,0 +1,1 @@
+"""SDXL-layout networks, and the denoise loop over them."""

@@ -1,0 +1,1 @@
+"""The database's versions, oldest first; `server.accounts.database` walks them at every start."""

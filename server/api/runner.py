@@ -1,0 +1,276 @@
+"""Does the stored jobs: claims them one after another, keeps their results, tells what happens.
+
+A job is begun when the engine has a free place for it, and no sooner: until then it waits in the
+database, where a restart finds it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+import tenacity
+
+from pipeline.progress import OnProgress, Progress
+from server.api.contract import credits_text
+from server.api.desk import Desk, sweep
+from server.api.events import in_words
+from server.api.prices import Prices, work_of
+from server.api.replies import row_of
+from server.api.stored import StoredRequest, StoredResult
+from server.errors import Busy, Cancelled, NoWorker, ServerError, Starting, StorageAway
+from server.logs import with_fields
+from server.metrics import Metrics
+from server.types import Engine, ImageFormat, Outcome, Place, StoredJob
+
+_LOOK_EVERY_S: Final = 1.0
+_KEEP_EVERY_S: Final = 10.0
+# How long room is waited for, so that a picture that was done need not be thrown away.
+_ROOM_S: Final = 30.0
+_ROOM_EVERY_S: Final = 1.0
+# How long the ends of jobs may take to be kept when the server stops.
+_LAST_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+Detail = Callable[[Place, StoredJob, StoredRequest, OnProgress], Awaitable[Outcome]]
+"""Does one job in its place: its picture found, its size capped."""
+
+
+OnEnd = Callable[[], None]
+"""Called after the end of a job; returns at once."""
+
+
+class _Interrupted(Exception):
+    """The job did not end here: it is queued again, or another server has it."""
+
+
+class JobRunner:
+    """Runs stored jobs on an engine, on this server. All calls from one event loop."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        engine: Engine,
+        detail: Detail,
+        on_end: OnEnd,
+        *,
+        owner: str,
+        prices: Prices,
+        metrics: Metrics,
+        keep_s: float,
+    ) -> None:
+        """`on_end`: called after the end of every job. `owner`: this server's lease. `keep_s`: how
+        long an ended job and its results are kept.
+        """
+        self._desk = desk
+        self._engine = engine
+        self._detail = detail
+        self._on_end = on_end
+        self._sweep = partial(sweep, desk, keep_s)
+        self._owner = owner
+        self._prices = prices
+        self._metrics = metrics
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._asked_to_stop: set[str] = set()
+        self._woken = asyncio.Event()
+        self._claiming = asyncio.Lock()
+
+    def wake(self) -> None:
+        """A job was accepted: look at once."""
+        self._woken.set()
+
+    def stop_job(self, job_id: str) -> None:
+        """Its sender asked to stop it; nothing happens if this server does not work on it."""
+        task = self._tasks.get(job_id)
+        if task is not None:
+            self._asked_to_stop.add(job_id)
+            task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Do jobs while the block runs. On leaving it, what the engine has answered is kept, and
+        what it gave back is queued again; nothing that waits is begun.
+        """
+        loops = [
+            asyncio.create_task(loop(), name=name)
+            for name, loop in (
+                ("jobs", self._take),
+                ("cancellations", self._keep_what_runs),
+                ("sweep", self._sweep),
+            )
+        ]
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            if tasks := list(self._tasks.values()):
+                await asyncio.wait(tasks, timeout=_LAST_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # Where the storage is away, the next server on these files does it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_S):
+                    await self._desk.jobs.keep(self._owner, [])
+
+    async def _take(self) -> None:
+        """Begin whatever there is a place for."""
+        while True:
+            self._woken.clear()
+            try:
+                while len(self._tasks) < self._engine.capacity and await self._begin():
+                    pass
+                self._metrics.stored_jobs_waiting.set(await self._desk.jobs.waiting())
+            except Exception:  # noqa: BLE001 - the loop outlives whatever happens
+                _log.exception("stored jobs cannot be claimed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._woken.wait()
+
+    async def _begin(self) -> bool:
+        """Begin the next job; False if none waits, or there is no place for it."""
+        # Looked at first: a place that is reserved for nothing is one less for v1's callers.
+        if not await self._desk.jobs.any_waiting():
+            return False
+        with contextlib.ExitStack() as stack:
+            try:
+                place = stack.enter_context(self._engine.reserve())
+            except (Busy, Starting, NoWorker):
+                return False
+            async with self._claiming:
+                job = await self._desk.jobs.claim(self._owner)
+                if job is None:
+                    return False
+                work = self._do(job, place, stack.pop_all())
+                self._tasks[job.id] = asyncio.create_task(work, name=f"job {job.id}")
+            return True
+
+    async def _do(self, job: StoredJob, place: Place, reservation: contextlib.ExitStack) -> None:
+        log = self._desk.events.of(job.id)
+        try:
+            with reservation:
+                log.add("processing", {})
+                came_of_it = await self._attempt(job, place)
+                name, data = await self._end(job, came_of_it)
+            self._tell(job, name, came_of_it)
+            log.add(name, data)
+            await self._forget_input(job.id)
+            self._on_end()
+        except _Interrupted:
+            log.add("queued", {"place": 0})
+            await self._desk.jobs.put_back(self._owner, job.id)
+        except Exception:  # noqa: BLE001 - it is queued again, and another attempt begins
+            _log.exception("%s: the stored job's end could not be kept", job.id)
+        finally:
+            del self._tasks[job.id]
+            self._asked_to_stop.discard(job.id)
+            self.wake()
+
+    async def _attempt(self, job: StoredJob, place: Place) -> StoredResult | Exception:
+        """The job's result, or why there is none."""
+        request = StoredRequest.from_json(job.request)
+        started = time.monotonic()
+        try:
+            outcome = await self._detail(place, job, request, self._progress_of(job.id))
+            return await self._kept(outcome, request.options.encoding.image_format, started)
+        except asyncio.CancelledError:
+            if job.id not in self._asked_to_stop:
+                raise
+            return Cancelled()
+        except (NoWorker, Starting) as error:
+            raise _Interrupted from error
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
+            if not isinstance(error, ServerError):
+                _log.exception("%s: the stored job failed", job.id)
+            return error
+        finally:
+            task = asyncio.current_task()
+            if task is not None and job.id in self._asked_to_stop:
+                task.uncancel()
+
+    async def _end(
+        self, job: StoredJob, came_of_it: StoredResult | Exception
+    ) -> tuple[str, Mapping[str, object]]:
+        """Keep the end in the database; it as an event."""
+        jobs = self._desk.jobs
+        if isinstance(came_of_it, StoredResult):
+            if await jobs.complete(job.id, self._owner, came_of_it.to_json(), came_of_it.cost):
+                return "done", {}
+            # Another server has it now, whose result counts.
+            await asyncio.to_thread(self._desk.files.drop, "results", came_of_it.token)
+            raise _Interrupted
+        row = row_of(came_of_it)
+        text = row.text.format(came_of_it)
+        if not await jobs.fail(job.id, self._owner, text, row.status):
+            raise _Interrupted
+        return ("cancelled" if isinstance(came_of_it, Cancelled) else "failed"), {"error": text}
+
+    def _tell(self, job: StoredJob, end: str, came_of_it: StoredResult | Exception) -> None:
+        """A job's end, for the log and the metrics."""
+        seconds = time.time() - job.created_ms / 1000
+        self._metrics.stored_job_seconds.labels(end).observe(seconds)
+        fields: dict[str, object] = {"end": end, "ms": round(seconds * 1000)}
+        fields |= {"request": job.id, "account": job.account_id}
+        if isinstance(came_of_it, StoredResult):
+            cost = came_of_it.cost or Decimal(0)
+            fields |= {"faces": came_of_it.report.detailed, "cost": credits_text(cost)}
+        else:
+            fields["error"] = type(came_of_it).__name__
+        _log.info("stored request", extra=with_fields(fields))
+
+    async def _kept(
+        self, outcome: Outcome, image_format: ImageFormat, started: float
+    ) -> StoredResult:
+        """The result, written as soon as the disk takes it.
+
+        Raises:
+            StorageAway, StorageFull: it does not for a while.
+        """
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(StorageAway),
+            wait=tenacity.wait_fixed(_ROOM_EVERY_S),
+            stop=tenacity.stop_after_delay(_ROOM_S),
+            reraise=True,
+        ):
+            with attempt:
+                put = self._desk.files.put_results
+                token, names = await asyncio.to_thread(put, outcome.pictures, image_format)
+        return StoredResult(
+            token=token,
+            names=tuple(names),
+            sizes_bytes=tuple(len(picture) for picture in outcome.pictures),
+            width_px=outcome.width_px,
+            height_px=outcome.height_px,
+            report=outcome.report,
+            seconds=time.monotonic() - started,
+            cost=self._prices.charge(work_of(outcome)),
+        )
+
+    async def _forget_input(self, job_id: str) -> None:
+        await asyncio.to_thread(self._desk.files.drop, "inputs", job_id)
+
+    def _progress_of(self, job_id: str) -> OnProgress:
+        log = self._desk.events.of(job_id)
+
+        def on_progress(progress: Progress) -> None:
+            log.add(*in_words(progress))
+
+        return on_progress
+
+    async def _keep_what_runs(self) -> None:
+        """Stop what another server was asked to stop; queue again what was begun and is lost."""
+        while True:
+            await asyncio.sleep(_KEEP_EVERY_S)
+            try:
+                async with self._claiming:
+                    asked = await self._desk.jobs.keep(self._owner, list(self._tasks))
+                for job_id in asked:
+                    self.stop_job(job_id)
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("the cancellations of stored jobs cannot be read")

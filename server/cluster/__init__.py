@@ -1,0 +1,1 @@
+"""The server as an application of Ray Serve, for more than one machine."""

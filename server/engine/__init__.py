@@ -1,0 +1,1 @@
+"""The work: a bounded queue and one worker process per device."""

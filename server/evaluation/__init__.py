@@ -1,1 +1,0 @@
-"""Measurements of the pipeline on pictures whose right answer is known; `face-detailer eval`."""

@@ -1,1 +1,0 @@
-"""The database's versions, oldest first; `server.database` walks them at every start."""
