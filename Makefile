@@ -16,7 +16,10 @@ BIN := .venv/bin
 STAMP := .venv/.set-up
 # Use the installed interpreter; never download one.
 export UV_PYTHON_DOWNLOADS := never
-export UV_NO_PROGRESS := 1
+# Whoever watches sees what is being downloaded; a log has no bars.
+ifndef MAKE_TERMERR
+QUIET := --quiet
+endif
 # So that no first start has to.
 export UV_COMPILE_BYTECODE := 1
 
@@ -31,7 +34,7 @@ $(BIN)/python: | $(filter build/%,$(UV))
 
 $(STAMP): requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Python packages into .venv: some gigabytes to download, which takes minutes."
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements.txt
+	$(UV) pip install $(QUIET) --python $(BIN)/python --require-hashes --requirements requirements.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q evaluation face_detailer_client pipeline server weights
 	touch $@

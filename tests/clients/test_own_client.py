@@ -222,6 +222,7 @@ def test_no_server_is_an_error_once_patience_ends():
         ("detect", 502, 1),
     ],
 )
+@pytest.mark.slow
 def test_what_a_proxy_answers_is_tried_again_only_where_that_costs_nothing(
     picture, call, status, tries
 ):

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Route, expect
 
 from server.settings import Settings
 
-pytestmark = NEEDS_CHROMIUM
+# Minutes in all; `make test` sees the page's main ways in `test_ways` and `test_detailing`.
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 
 def find(visit: Visit, faces: int) -> None:

@@ -137,6 +137,7 @@ def test_other_settings_take_the_boxes_away(with_key: Visit, two: Path) -> None:
     assert with_key[".overlay"].evaluate("image => image.decode().then(() => image.naturalWidth)")
 
 
+@pytest.mark.slow
 def test_samples_side_by_side(with_key: Visit, server_url: str, key: str, two: Path) -> None:
     visit = with_key
     visit.choose(two)

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from http_service import Service
 from page_browser import NEEDS_CHROMIUM, Visit
 from playwright.sync_api import expect
 
-pytestmark = NEEDS_CHROMIUM
+# Minutes in all; `make test` sees the page's main ways in `test_ways` and `test_detailing`.
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 
 def press(visit: Visit, selector: str, key: str = "Enter") -> None:

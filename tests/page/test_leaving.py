@@ -16,7 +16,8 @@ from sqlalchemy import select
 from server.accounts.database import JOBS
 from server.types import JobState
 
-pytestmark = NEEDS_CHROMIUM
+# Minutes in all; `make test` sees the page's main ways in `test_ways` and `test_detailing`.
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 CUT_OFF = r"Failed to load resource: net::ERR_"
 
@@ -148,7 +149,6 @@ def test_a_server_that_goes_away_is_waited_for(relayed: Visit, relay: Relay, two
     assert len(set(relay.keys)) == 1
 
 
-@pytest.mark.slow
 def test_so_is_one_that_goes_away_in_the_middle(
     relayed: Visit, relay: Relay, service: Service, two: Path
 ) -> None:
@@ -263,7 +263,6 @@ def test_the_oldest_result_makes_way_where_the_browser_has_no_room(
     expect(visit["#history-list .past"].get_by_text("first.bmp")).to_have_count(0)
 
 
-@pytest.mark.slow
 def test_without_a_place_to_keep_a_request_leaving_is_asked_about(
     relayed: Visit, relay: Relay, service: Service, two: Path
 ) -> None:

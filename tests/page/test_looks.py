@@ -29,7 +29,7 @@ def serious_faults(visit: Visit) -> list[str]:
 
 
 @pytest.mark.skipif(not AXE.exists(), reason=f"axe-core is not there: {AXE}")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_no_serious_fault(
     browser: Browser, server_url: str, key: str, two: Path, scheme: str
 ) -> None:

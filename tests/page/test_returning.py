@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import PIL.Image
+import pytest
 from http_service import Service
 from page_browser import NEEDS_CHROMIUM, Visit, visiting
 from page_relay import Relay
 from playwright.sync_api import Browser, expect
 
-pytestmark = NEEDS_CHROMIUM
+# Minutes in all; `make test` sees the page's main ways in `test_ways` and `test_detailing`.
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 # The database of the page before pictures were kept that are not sent yet.
 AS_IN_VERSION_1 = """async (bytes) => {

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from server.accounts.database import JOBS
 from server.types import JobState
 
-pytestmark = NEEDS_CHROMIUM
+# Minutes in all; `make test` sees the page's main ways in `test_ways` and `test_detailing`.
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 
 @pytest.fixture

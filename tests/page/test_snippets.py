@@ -11,7 +11,8 @@ import pytest
 from page_browser import NEEDS_CHROMIUM, Visit
 from page_relay import Relay
 
-pytestmark = NEEDS_CHROMIUM
+# Minutes in all; `make test` sees the page's main ways in `test_ways` and `test_detailing`.
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.slow]
 
 COMMANDS = {
     "curl": ["bash", "-c"],

@@ -56,7 +56,12 @@ def assert_fits(visit: Visit, state: str) -> None:
 
 @pytest.mark.parametrize(
     "screen",
-    [phone(320), phone(360), phone(390), ZOOMED],
+    [
+        pytest.param(phone(320), marks=pytest.mark.slow),
+        phone(360),
+        pytest.param(phone(390), marks=pytest.mark.slow),
+        pytest.param(ZOOMED, marks=pytest.mark.slow),
+    ],
     ids=["320", "360", "390", "200 %"],
 )
 def test_nothing_sticks_out(
@@ -112,7 +117,7 @@ def test_what_has_the_focus_is_not_below_the_buttons(
         assert [below for below in seen if below] == []
 
 
-@pytest.mark.parametrize("width", [320, 360])
+@pytest.mark.parametrize("width", [320, pytest.param(360, marks=pytest.mark.slow)])
 def test_a_phone_has_all_of_the_head_the_tools_and_the_code(
     browser: Browser, service: Service, two: Path, width: int
 ) -> None:

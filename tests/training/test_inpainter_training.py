@@ -24,6 +24,9 @@ from training.prompts import Prompts
 from training.sampling import measure
 from training.vae import decode
 
+# Half a minute in all.
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.png"
 FACE = (166.0, 50.0, 280.0, 205.0)
 
@@ -76,7 +79,6 @@ def test_the_loss_asks_less_of_what_is_nearer_to_the_clean_face(eye: Eye, ring: 
     assert errors[0] < errors[1] < errors[2]
 
 
-@pytest.mark.slow
 def test_going_down_the_loss_leads_to_the_person(eye: Eye, ring: PairRing) -> None:
     sight, mask, weight = look(ring, slice(2))
     damaged = ring.damaged[:2]

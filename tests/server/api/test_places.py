@@ -115,6 +115,7 @@ def wait_until_reserved(service: Service, places: int) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/face-detailer", "/v1/face-detailer/detect"])
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x"])
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive_loses_its_place(
     serve: Serve, path: str, content_type: str
 ) -> None:

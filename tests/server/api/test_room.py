@@ -55,6 +55,7 @@ def answered(service: Service, key: str, body: bytes) -> bool:
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.slow
 def test_only_so_many_bodies_are_received_at_a_time(serve, path: str) -> None:
     with serve(max_bodies=2) as service:
         key = service.new_key()
