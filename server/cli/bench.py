@@ -89,8 +89,9 @@ def bench(
                         report = count(setup, workload)
                     else:
                         report = run(setup, workload, stock=stock, on_phase=status.update)
-                _print(report)
+                # Before it is shown: whoever has seen it may stop the rest, and it is kept.
                 reports.append(report)
+                _print(report)
     finally:
         if output is not None and reports:
             _write(reports, output)
