@@ -77,14 +77,18 @@ class Leases:
     def clear_up(self, keep_s: float) -> Leftovers:
         """Take from dead servers what they had in hand.
 
-        Jobs whose files lie where no server has been for `keep_s` fail at no cost.
+        Jobs whose files lie where no server has been for `keep_s` fail at no cost. Nothing is taken
+        unless this server's own lease is fresh: if it is not, the database was away, and the others
+        could not renew theirs either.
         """
         dead = LEASES.c.beat_ms <= _ago(LEASE_S)
         with self._engine.begin() as connection:
             living = select(LEASES.c.id).where(~dead)
+            if connection.scalar(living.where(LEASES.c.id == self._id)) is None:
+                return Leftovers()
             released = holds.release(connection, HOLDS.c.lease_id.not_in(living))
             queued = job_rows.queue_again(connection, JOBS.c.owner.not_in(living))
-            abandoned = _fail_abandoned(connection, keep_s)
+            abandoned = _fail_abandoned(connection, max(keep_s, LEASE_S))
             connection.execute(delete(LEASES).where(LEASES.c.beat_ms <= _ago(keep_s), dead))
         return Leftovers(released, queued, abandoned)
 

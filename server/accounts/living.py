@@ -38,17 +38,16 @@ class Living:
             await asyncio.wait({beating})
 
     async def _beat(self, store: str) -> None:
-        steady_since = time.monotonic()
+        steady_since = renewed = time.monotonic()
         while True:
-            began = time.monotonic()
             await asyncio.sleep(_BEAT_EVERY_S)
             try:
                 await self._renew(store)
-                now = time.monotonic()
-                if now - began > 2 * _BEAT_EVERY_S:
+                before, renewed = renewed, time.monotonic()
+                if renewed - before > 2 * _BEAT_EVERY_S:
                     # While the database was away nobody could renew: the living need a moment to.
-                    steady_since = now
-                if now - steady_since > LEASE_S:
+                    steady_since = renewed
+                if renewed - steady_since > LEASE_S:
                     _tell(await self._clear_up(self._keep_s))
             except Exception:  # noqa: BLE001 - the heart goes on
                 _log.exception("the lease cannot be renewed, or what dead servers left be taken")

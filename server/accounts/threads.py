@@ -169,7 +169,7 @@ class _Lane:
             try:
                 await asyncio.wait({future}, timeout=timeout)
                 if not future.done() and begun.cancel():
-                    raise StorageAway
+                    raise cancelled or StorageAway()
                 timeout = None
             except asyncio.CancelledError as error:
                 cancelled = error

@@ -1,9 +1,11 @@
 """Fetching a picture by its URL without letting the sender reach into the server's own network."""
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -16,6 +18,9 @@ MayReach = Callable[[str], bool]
 """Whether an IP address may be connected to."""
 
 MAX_REDIRECTS = 5
+# Names that nobody answers for occupy a thread until the system gives up, long after the fetch has:
+# they may keep each other waiting, and nothing else.
+_RESOLVING = ThreadPoolExecutor(8, thread_name_prefix="resolving")
 _HEADERS = {
     "accept": "image/*, */*;q=0.5",
     "accept-encoding": "identity",
@@ -62,8 +67,11 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def _addresses(self, url: httpx.URL) -> list[str]:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                _ascii_host(url), port, type=socket.SOCK_STREAM
+            found = await asyncio.get_running_loop().run_in_executor(
+                _RESOLVING,
+                functools.partial(
+                    socket.getaddrinfo, _ascii_host(url), port, type=socket.SOCK_STREAM
+                ),
             )
         except (OSError, UnicodeError) as error:
             raise BadImage("the host of its URL is unknown") from error

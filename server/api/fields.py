@@ -8,11 +8,14 @@ from server import ENV_PREFIX
 
 Kind = Literal["image", "text", "int", "float", "bool", "choice"]
 
+LONGEST_TEXT = 2**16
+"""The most characters of a text: four times what a prompt for each of a thousand faces takes."""
+
 NOT_A_NUMBER = "Inputs which are supposed to be numbers are in alphabet"
 
 _ANY_VALUE: Mapping[Kind, str] = {
     "image": "see below",
-    "text": "any text",
+    "text": f"up to {LONGEST_TEXT:,} characters",
     "int": "any integer",
     "float": "any number",
     "bool": "true, false",
@@ -108,3 +111,8 @@ def not_boolean(name: str) -> str:
 def not_text(name: str) -> str:
     """Something else where a text is asked for."""
     return f"{name} must be string"
+
+
+def too_long(name: str) -> str:
+    """More than `LONGEST_TEXT` characters."""
+    return f"{name} should have at most {LONGEST_TEXT:,} characters"

@@ -77,6 +77,8 @@ class Following:
             job = await self._desk.jobs.cancel(self._id(request), account.id, row.text, row.status)
         self._runner.stop_job(job.id)
         if job.state is JobState.FAILED and job.cancelled:
+            # It will not be begun, and its room is others'.
+            await asyncio.to_thread(self._desk.files.drop, "inputs", job.id)
             self._desk.events.of(job.id).add("cancelled", {"error": row.text})
         body = status_body(job, self._base(request), None)
         return json_reply(body, request.state.call)

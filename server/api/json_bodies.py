@@ -33,6 +33,10 @@ class LongText:
     begin: int
     end: int
 
+    def __len__(self) -> int:
+        """In bytes."""
+        return self.end - self.begin
+
     def __str__(self) -> str:
         return self.data[self.begin : self.end].decode("utf-8", "replace")
 

@@ -37,19 +37,17 @@ def _image(field: Field, value: object) -> SentImage:
 
 
 def _text(field: Field, value: object) -> str:
-    if isinstance(value, LongText):
-        return str(value)
-    if isinstance(value, bytes):
-        text = _text_of(value)
-        if text is not None:
-            return text
-    if not isinstance(value, str):
-        raise BadParameter(field.missing or fields.not_text(field.name))
-    # JSON can carry half a surrogate pair, which no tokenizer takes.
-    return value.encode("utf-8", "replace").decode("utf-8")
+    text = _decoded(value) if isinstance(value, bytes) else value
+    if isinstance(text, str | LongText):
+        # No encoding takes more than four bytes a character: what is far too long is not made.
+        if len(text) <= 4 * fields.LONGEST_TEXT and len(str(text)) <= fields.LONGEST_TEXT:
+            # JSON can carry half a surrogate pair, which no tokenizer takes.
+            return str(text).encode("utf-8", "replace").decode("utf-8")
+        raise BadParameter(fields.too_long(field.name))
+    raise BadParameter(field.missing or fields.not_text(field.name))
 
 
-def _text_of(part: bytes) -> str | None:
+def _decoded(part: bytes) -> str | None:
     """The text of a form's part that came as a file; None if it is no text."""
     if b"\0" in part:
         return None

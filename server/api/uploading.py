@@ -28,6 +28,8 @@ class Uploading:
         self._intake = intake
         self._pictures = pictures
         self._files = files
+        # What was read of the quota holds until the pictures are written.
+        self._keeping = asyncio.Lock()
 
     async def answer(self, request: Request) -> Response:
         """The URLs of what was uploaded, in order.
@@ -41,10 +43,10 @@ class Uploading:
         account = await self._intake.admit(request)
         pictures = _pictures(await self._intake.values(request))
         checked = [(await self._pictures.read_sent(picture)).data for picture in pictures]
-        urls = [
-            f"{base_url(request, self._public)}{contract.ASSETS}/{token}"
-            for token in await asyncio.to_thread(self._keep, account, checked)
-        ]
+        async with self._keeping:
+            tokens = await asyncio.to_thread(self._keep, account, checked)
+        base = f"{base_url(request, self._public)}{contract.ASSETS}"
+        urls = [f"{base}/{token}" for token in tokens]
         return uploaded_reply(urls, call)
 
     def _keep(self, account: Account, pictures: list[bytes]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args
 
 from pipeline.report import Judgement
-from server.api.fields import Field, Kind
+from server.api.fields import LONGEST_TEXT, Field, Kind
 from server.settings import Settings
 from server.types import JobState
 
@@ -18,6 +18,7 @@ _TYPES: Final[Mapping[Kind, str]] = {
     "bool": "boolean",
     "choice": "string",
 }
+_BOUNDS: Final[Mapping[Kind, Schema]] = {"text": {"maxLength": LONGEST_TEXT}}
 _IN_JSON: Final = " An http(s) URL, base64, or a `data:` URI."
 _IN_A_FORM: Final = " A file; or, as in JSON, a URL, base64 or a `data:` URI as text."
 
@@ -38,7 +39,7 @@ def body_schema(fields: Iterable[Field], settings: Settings, *, form: bool) -> S
 
 def field_schema(field: Field, settings: Settings, *, form: bool = False) -> Schema:
     """The schema of one field: type, text, range or choices, default; an example if required."""
-    schema: Schema = {"type": _TYPES[field.kind], "description": field.help}
+    schema = {"type": _TYPES[field.kind], "description": field.help, **_BOUNDS.get(field.kind, {})}
     if field.kind == "image":
         schema["description"] += _IN_A_FORM if form else _IN_JSON
         schema |= {"format": "binary"} if form else {"minLength": 1}

@@ -106,6 +106,35 @@ def test_any_living_server_takes_from_one_whose_lease_has_ended(bank: Bank, rene
     assert JobStore(bank.engine, "there").claim("slow") is not None
 
 
+def test_nobody_takes_anything_after_the_database_was_away(bank: Bank) -> None:
+    account = bank.account("1")
+    mine, others = Leases(bank.engine, "mine"), Leases(bank.engine, "others")
+    mine.join("here")
+    others.join("there")
+    bank.ledger.place_hold("a" * 32, account, PRICE, "others")
+    begun_job(bank, account, "there", "others")
+    for lease in ("mine", "others"):
+        stop_beating(bank, lease, LEASE_S + 1)
+    assert mine.clear_up(KEEP_S) == Leftovers()
+    assert held(bank, account) == 2 * PRICE
+    mine.renew("here")
+    assert mine.clear_up(KEEP_S) == Leftovers(holds=1, jobs=1)
+    assert held(bank, account) == PRICE
+
+
+def test_results_that_are_kept_for_a_second_make_no_server_dead_sooner(bank: Bank) -> None:
+    account = bank.account("1")
+    mine, others = Leases(bank.engine, "mine"), Leases(bank.engine, "others")
+    mine.join("here")
+    others.join("there")
+    job_id = begun_job(bank, account, "there", "others")
+    with bank.engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET created_ms = created_ms - 5000"))
+    stop_beating(bank, "others", 4)
+    assert mine.clear_up(1.0) == Leftovers()
+    assert JobStore(bank.engine, "there").get(job_id, account.id).state is JobState.PROCESSING
+
+
 def test_the_jobs_of_a_server_that_never_comes_back_fail_at_no_cost(bank: Bank) -> None:
     account = bank.account("1")
     Leases(bank.engine, "gone").begin("there")

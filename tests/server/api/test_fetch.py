@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -46,6 +47,25 @@ def run(work):
 def call(service, image: str):
     body = {"image": image, "prompt": "", "denoise": 0.4}
     return service.post(service.new_key(), **body)
+
+
+def test_names_that_nobody_resolves_hold_up_no_other_work(monkeypatch):
+    silent = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: silent.wait(10))
+
+    async def scene() -> float:
+        fetching = [asyncio.create_task(fetch(f"http://silent-{i}.example/")) for i in range(40)]
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+        await asyncio.to_thread(int)
+        waited_s = time.monotonic() - started
+        for task in fetching:
+            task.cancel()
+        silent.set()
+        await asyncio.gather(*fetching, return_exceptions=True)
+        return waited_s
+
+    assert run(scene()) < 1
 
 
 def test_a_picture_is_fetched_by_its_url(serve, host):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from server.api.contract import FIELDS, credits_text, largest_upscale
 from server.api.fields import Field
+from server.api.json_bodies import json_values
 from server.api.parameters import Parameters, parse, with_settings
 from server.errors import BadParameter
 from server.settings import Settings
@@ -91,6 +92,19 @@ def test_null_is_absent_for_optional_fields():
 
 def test_half_a_surrogate_pair_cannot_reach_a_tokenizer():
     assert read(prompt="a\ud800b").options.recipe.prompt == "a?b"
+
+
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_texts_have_an_end(kind):
+    assert len(read(prompt=kind("é" * 65_536)).options.recipe.prompt) == 65_536
+    with pytest.raises(BadParameter, match=r"^prompt should have at most 65,536 characters$"):
+        read(prompt=kind("é" * 65_537))
+
+
+def test_so_have_those_that_json_left_where_they_came():
+    body = bytearray(b'{"negative_prompt": "%b"}' % (b"a" * 2**21))
+    with pytest.raises(BadParameter, match=r"^negative_prompt should have at most 65,536 char"):
+        read(**json_values(body))
 
 
 texts = st.text(st.sampled_from("0123456789.-+eE_ naif tru\ud800é\0"), max_size=8)

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -195,6 +196,23 @@ def test_a_running_request_can_be_cancelled_for_free(service: Service, method: s
     assert (again.status_code, again.json()["status"]) == (200, "FAILED")
 
 
+def test_the_picture_of_a_request_that_is_cancelled_while_it_waits_takes_no_room(
+    serve, tmp_path: Path
+) -> None:
+    with serve() as service:
+        key = service.new_key()
+        service.engine.dawdle = True
+        for _ in range(service.engine.capacity):
+            submit(service, key)
+        until(lambda: len(service.engine.jobs) == service.engine.capacity)
+        waiting = submit(service, key).json()
+        inputs = next(tmp_path.rglob("inputs"))
+        assert len(list(inputs.iterdir())) == service.engine.capacity + 1
+        service.client.delete(waiting["response_url"], headers={"x-api-key": key})
+        assert get(service, key, waiting["status_url"]).json()["status"] == "FAILED"
+        assert len(list(inputs.iterdir())) == service.engine.capacity
+
+
 def test_a_form_with_a_file_is_taken_too(service: Service) -> None:
     key = service.new_key()
     reply = service.client.post(
@@ -301,6 +319,19 @@ def test_uploaded_pictures_can_be_named_by_their_owner_alone(service: Service) -
     stolen = submit(service, other, image=urls[0])
     assert stolen.status_code == 400
     assert "uploaded" in stolen.json()["error"]
+
+
+def test_uploads_side_by_side_do_not_pass_the_quota(serve) -> None:
+    picture = encoded(400, 400, "bmp")
+    with serve(max_uploaded_bytes=3 * len(picture)) as service:
+        headers = {"x-api-key": service.new_key()}
+
+        def upload(_number: int) -> int:
+            files = {"a": ("a.bmp", picture)}
+            return service.client.post("/upload-asset", files=files, headers=headers).status_code
+
+        with ThreadPoolExecutor(12) as threads:
+            assert sorted(threads.map(upload, range(12))) == [200] * 3 + [413] * 9
 
 
 def test_files_can_be_uploaded_as_a_form(service: Service) -> None:
