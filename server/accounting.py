@@ -136,8 +136,12 @@ class StoredJobs(Protocol):
             NotEnoughCredits: the account cannot pay.
         """
 
-    async def has_room(self, account_id: int, limits: QueueLimits) -> bool:
-        """Whether one more job of this account would be accepted now."""
+    async def has_room(
+        self, account_id: int, limits: QueueLimits, idempotency_key: str | None = None
+    ) -> bool:
+        """Whether one more job of this account would be accepted now, or one was accepted under
+        this key before.
+        """
 
     async def get(self, job_id: str, account_id: int) -> StoredJob:
         """An account's job.
@@ -178,8 +182,10 @@ class StoredJobs(Protocol):
     async def fail(self, job_id: str, owner: str, error: str, error_status: int) -> bool:
         """End a job at no cost; False if it is no longer the owner's. Waits for the storage."""
 
-    async def put_back(self, owner: str, job_id: str) -> None:
-        """Queue again what this owner has begun and not ended. Waits for the storage."""
+    async def put_back(self, owner: str, job_id: str | None = None) -> None:
+        """Queue again a job that this owner has begun and not ended, or all of them, as if it had
+        not been begun. Waits for the storage.
+        """
 
     async def cancel(
         self, job_id: str, account_id: int, error: str, error_status: int

@@ -121,9 +121,10 @@ class Submission:
 @dataclass(frozen=True, slots=True)
 class StoredJob:
     """A stored request as it stands. Times are Unix milliseconds. `attempts`: how often it was
-    begun. `cancelled`: whether its sender asked to stop it. `error` and `error_status` of a FAILED
-    one are for its sender, the latter as v1 would answer; `result` of a COMPLETED one is JSON.
-    `webhook_url`: whom to tell of its end; `webhook_tries`: how often that has failed.
+    begun, and not put back. `cancelled`: whether its sender asked to stop it. `error` and
+    `error_status` of a FAILED one are for its sender, the latter as v1 would answer; `result` of a
+    COMPLETED one is JSON. `webhook_url`: whom to tell of its end; `webhook_tries`: how often that
+    has failed.
     """
 
     id: str

@@ -4,6 +4,7 @@ import time
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select, update
 
+from server.accounting import QueueLimits
 from server.accounts.database import JOBS, KEYS, OPEN_STATES
 from server.errors import KeyReused, UnknownRequest
 from server.types import JobState, StoredJob, Submission
@@ -38,23 +39,42 @@ def own(connection: Connection, job_id: str, account_id: int) -> StoredJob:
     return job
 
 
-def under_key(connection: Connection, submission: Submission) -> StoredJob | None:
-    """The job that was accepted under the submission's idempotency key before.
+def accepted(connection: Connection, submission: Submission) -> StoredJob | None:
+    """The job that was accepted under the submission's idempotency key before; or its own, where
+    that was kept and the word of it lost.
 
     Raises:
-        KeyReused: it was another request.
+        KeyReused: the key came with another request.
     """
-    if submission.idempotency_key is None:
-        return None
-    condition = (JOBS.c.account_id == submission.account_id) & (
-        JOBS.c.idempotency_key == submission.idempotency_key
-    )
+    condition = JOBS.c.id == submission.id
+    if submission.idempotency_key is not None:
+        condition |= under_key(submission.account_id, submission.idempotency_key)
     row = connection.execute(select(JOBS).where(condition)).first()
     if row is None:
         return None
     if row.fingerprint != submission.fingerprint:
         raise KeyReused
     return _stored(row)
+
+
+def under_key(account_id: int, idempotency_key: str) -> ColumnElement[bool]:
+    """The condition that a job was accepted under this key of the account's."""
+    return (JOBS.c.account_id == account_id) & (JOBS.c.idempotency_key == idempotency_key)
+
+
+def has(connection: Connection, job_id: str, **values: object) -> bool:
+    """Whether a job has these values."""
+    query = select(JOBS.c.id).where(JOBS.c.id == job_id).filter_by(**values)
+    return connection.scalar(query) is not None
+
+
+def is_full(connection: Connection, account_id: int, limits: QueueLimits) -> bool:
+    """Whether as many jobs are open as may be, or as many of the account's."""
+    is_open = JOBS.c.state.in_(OPEN_STATES)
+    of_all = connection.scalar(select(func.count()).where(is_open)) or 0
+    own = is_open & (JOBS.c.account_id == account_id)
+    of_account = connection.scalar(select(func.count()).where(own)) or 0
+    return of_all >= limits.total or of_account >= limits.per_account
 
 
 def change(connection: Connection, condition: ColumnElement[bool], **values: object) -> int:
@@ -96,10 +116,12 @@ def end(
     return ended == 1
 
 
-def queue_again(connection: Connection, condition: ColumnElement[bool]) -> int:
-    """Queue again what meets the condition and was begun; how many jobs those were."""
+def queue_again(connection: Connection, condition: ColumnElement[bool], **values: object) -> int:
+    """Queue again what meets the condition and was begun, with these values; how many jobs those
+    were.
+    """
     begun = condition & (JOBS.c.state == JobState.PROCESSING)
-    return change(connection, begun, state=JobState.QUEUED, owner=None)
+    return change(connection, begun, state=JobState.QUEUED, owner=None, **values)
 
 
 def _stored(row: Row[*tuple[object, ...]]) -> StoredJob:

@@ -9,19 +9,21 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Final
 
-from sqlalchemy import Connection, Engine, Select, delete, func, insert, select
+from sqlalchemy import Engine, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from server.accounting import QueueLimits
 from server.accounts import holds, job_rows
-from server.accounts.database import HOLDS, JOBS, OPEN_STATES
+from server.accounts.database import HOLDS, JOBS
 from server.accounts.job_rows import now_ms
 from server.accounts.ledger import to_units
 from server.errors import Busy
 from server.types import JobState, StoredJob, Submission
 
 MOST_ATTEMPTS: Final = 3
-"""So often a job may be begun: one that takes the whole server with it must end some time."""
+"""So often a job may be begun: one that takes the whole server with it must end some time. What was
+put back does not count.
+"""
 
 
 class JobStore:
@@ -47,33 +49,38 @@ class JobStore:
         """
         try:
             with self._engine.begin() as connection:
-                known = job_rows.under_key(connection, submission)
+                known = job_rows.accepted(connection, submission)
                 if known is not None:
-                    return known, False
-                # Already, where it was kept and the word of that was lost.
-                same = select(JOBS).where(JOBS.c.id == submission.id)
-                if (kept := job_rows.first(connection, same)) is not None:
-                    return kept, True
+                    return known, known.id == submission.id
                 account_id = submission.account_id
                 holds.place(connection, submission.id, account_id, to_units(price), None)
                 # After the hold, whose update locks the account's row: two servers cannot both see
                 # the last room.
-                if _is_full(connection, account_id, limits):
+                if job_rows.is_full(connection, account_id, limits):
                     raise Busy
                 connection.execute(insert(JOBS).values(self._row(submission)))
                 return job_rows.one(connection, submission.id), True
         except IntegrityError:
             # Another server was quicker with the same key.
             with self._reader.begin() as connection:
-                known = job_rows.under_key(connection, submission)
+                known = job_rows.accepted(connection, submission)
             if known is None:
                 raise
-            return known, False
+            return known, known.id == submission.id
 
-    def has_room(self, account_id: int, limits: QueueLimits) -> bool:
-        """Whether one more job of this account would be accepted now."""
+    def has_room(
+        self, account_id: int, limits: QueueLimits, idempotency_key: str | None = None
+    ) -> bool:
+        """Whether one more job of this account would be accepted now, or one was accepted under
+        this key before.
+        """
         with self._reader.begin() as connection:
-            return not _is_full(connection, account_id, limits)
+            if not job_rows.is_full(connection, account_id, limits):
+                return True
+            if idempotency_key is None:
+                return False
+            known = select(JOBS.c.id).where(job_rows.under_key(account_id, idempotency_key))
+            return connection.scalar(known) is not None
 
     def get(self, job_id: str, account_id: int) -> StoredJob:
         """An account's job.
@@ -155,8 +162,7 @@ class JobStore:
         with self._engine.begin() as connection:
             completed = JobState.COMPLETED
             if not job_rows.end(connection, job_id, completed, owner=owner, result=result):
-                same = (JOBS.c.id == job_id) & (JOBS.c.result == result)
-                return connection.scalar(select(JOBS.c.id).where(same)) is not None
+                return job_rows.has(connection, job_id, state=completed, result=result)
             holds.settle(connection, job_id, "call", units)
             return True
 
@@ -167,15 +173,19 @@ class JobStore:
             if not job_rows.end(
                 connection, job_id, failed, owner=owner, error=error, error_status=error_status
             ):
-                same = (JOBS.c.id == job_id) & (JOBS.c.error == error)
-                return connection.scalar(select(JOBS.c.id).where(same)) is not None
+                return job_rows.has(connection, job_id, state=failed, error=error)
             holds.release(connection, HOLDS.c.id == job_id)
             return True
 
-    def put_back(self, owner: str, job_id: str) -> None:
-        """Queue again what this owner has begun and not ended."""
+    def put_back(self, owner: str, job_id: str | None = None) -> None:
+        """Queue again a job that this owner has begun and not ended, or all of them, as if it had
+        not been begun.
+        """
+        begun = JOBS.c.owner == owner
+        if job_id is not None:
+            begun &= JOBS.c.id == job_id
         with self._engine.begin() as connection:
-            job_rows.queue_again(connection, (JOBS.c.owner == owner) & (JOBS.c.id == job_id))
+            job_rows.queue_again(connection, begun, attempts=JOBS.c.attempts - 1)
 
     def cancel(self, job_id: str, account_id: int, error: str, error_status: int) -> StoredJob:
         """End a waiting job at no cost, or ask the server that works on it to do so.
@@ -243,11 +253,3 @@ class JobStore:
             .order_by(func.coalesce(at_work.c.jobs, 0), JOBS.c.created_ms, JOBS.c.id)
             .limit(1)
         )
-
-
-def _is_full(connection: Connection, account_id: int, limits: QueueLimits) -> bool:
-    is_open = JOBS.c.state.in_(OPEN_STATES)
-    of_all = connection.scalar(select(func.count()).where(is_open)) or 0
-    own = is_open & (JOBS.c.account_id == account_id)
-    of_account = connection.scalar(select(func.count()).where(own)) or 0
-    return of_all >= limits.total or of_account >= limits.per_account

@@ -11,6 +11,8 @@ from server.api.events import EventLogs
 from server.api.files import JobFiles
 
 _SWEEP_EVERY_S: Final = 60.0
+# A job is accepted seconds after its picture was written, or never.
+_LEFTOVER_S: Final = 600.0
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +40,7 @@ async def _delete_old(desk: Desk, keep_s: float) -> None:
     for job_id in await jobs.expire(int((time.time() - keep_s) * 1000)):
         desk.events.forget(job_id)
     # A waiting job's picture may be older than any result; one without a job is a leftover.
-    inputs = await asyncio.to_thread(files.older_than, "inputs", keep_s)
+    inputs = await asyncio.to_thread(files.older_than, "inputs", min(keep_s, _LEFTOVER_S))
     leftovers = set(inputs) - await jobs.known(inputs)
     for name in leftovers:
         await asyncio.to_thread(files.drop, "inputs", name)

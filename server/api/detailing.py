@@ -19,8 +19,8 @@ from server.api.parameters import fit, parse
 from server.api.pictures import CheckedPicture, PictureReader
 from server.api.prices import Prices, work_of
 from server.api.replies import Call, Delivery
-from server.api.runner import Detail
 from server.api.stored import StoredRequest
+from server.api.working import Detail
 from server.settings import Settings
 from server.types import DetailOptions, Engine, Job, Outcome, Place, StoredJob
 
@@ -90,7 +90,7 @@ class Detailer:
         return outcome
 
     def detail_stored(self, files: JobFiles) -> Detail:
-        """How `server.api.runner` has a job done, whose picture lies in `files` or behind a URL."""
+        """How `server.api.working` has a job done: its picture lies in `files` or behind a URL."""
 
         async def detail(
             place: Place, job: StoredJob, request: StoredRequest, on_progress: OnProgress

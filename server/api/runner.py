@@ -8,37 +8,28 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
-import tenacity
-
-from pipeline.progress import OnProgress, Progress
 from server.api.contract import credits_text
 from server.api.desk import Desk, sweep
-from server.api.events import in_words
-from server.api.prices import Prices, work_of
+from server.api.prices import Prices
 from server.api.replies import row_of
-from server.api.stored import StoredRequest, StoredResult
-from server.errors import Busy, Cancelled, NoWorker, ServerError, Starting, StorageAway
+from server.api.stored import StoredResult
+from server.api.working import Detail, Working
+from server.errors import Busy, Cancelled, NoWorker, ServerError, Starting
 from server.logs import with_fields
 from server.metrics import Metrics
-from server.types import Engine, ImageFormat, Outcome, Place, StoredJob
+from server.types import Engine, Place, StoredJob
 
 _LOOK_EVERY_S: Final = 1.0
 _KEEP_EVERY_S: Final = 10.0
-# How long room is waited for, so that a picture that was done need not be thrown away.
-_ROOM_S: Final = 30.0
-_ROOM_EVERY_S: Final = 1.0
 # How long the ends of jobs may take to be kept when the server stops.
 _LAST_S: Final = 5.0
 _log = logging.getLogger(__name__)
-
-Detail = Callable[[Place, StoredJob, StoredRequest, OnProgress], Awaitable[Outcome]]
-"""Does one job in its place: its picture found, its size capped."""
-
 
 OnEnd = Callable[[], None]
 """Called after the end of a job; returns at once."""
@@ -46,6 +37,17 @@ OnEnd = Callable[[], None]
 
 class _Interrupted(Exception):
     """The job did not end here: it is queued again, or another server has it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A job that this server does. `work`: what comes of it; it alone is cancelled, so that whoever
+    waits for it can always write the end. `stopped`: whether its sender asked for that.
+    """
+
+    job: StoredJob
+    work: asyncio.Task[StoredResult]
+    stopped: bool = False
 
 
 class JobRunner:
@@ -68,16 +70,16 @@ class JobRunner:
         """
         self._desk = desk
         self._engine = engine
-        self._detail = detail
+        self._working = Working(desk, detail, prices)
         self._on_end = on_end
         self._sweep = partial(sweep, desk, keep_s)
         self._owner = owner
-        self._prices = prices
         self._metrics = metrics
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._asked_to_stop: set[str] = set()
+        self._running: dict[str, _Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
-        self._claiming = asyncio.Lock()
+        # Held while `_running` and what the database says of it change together.
+        self._owning = asyncio.Lock()
 
     def wake(self) -> None:
         """A job was accepted: look at once."""
@@ -85,10 +87,10 @@ class JobRunner:
 
     def stop_job(self, job_id: str) -> None:
         """Its sender asked to stop it; nothing happens if this server does not work on it."""
-        task = self._tasks.get(job_id)
-        if task is not None:
-            self._asked_to_stop.add(job_id)
-            task.cancel()
+        running = self._running.get(job_id)
+        if running is not None:
+            running.stopped = True
+            running.work.cancel()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,7 +111,7 @@ class JobRunner:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            if tasks := list(self._tasks.values()):
+            if tasks := list(self._tasks):
                 await asyncio.wait(tasks, timeout=_LAST_S)
             for task in tasks:
                 task.cancel()
@@ -117,14 +119,14 @@ class JobRunner:
             # Where the storage is away, the next server on these files does it.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_S):
-                    await self._desk.jobs.keep(self._owner, [])
+                    await self._desk.jobs.put_back(self._owner)
 
     async def _take(self) -> None:
         """Begin whatever there is a place for."""
         while True:
             self._woken.clear()
             try:
-                while len(self._tasks) < self._engine.capacity and await self._begin():
+                while len(self._running) < self._engine.capacity and await self._begin():
                     pass
                 self._metrics.stored_jobs_waiting.set(await self._desk.jobs.waiting())
             except Exception:  # noqa: BLE001 - the loop outlives whatever happens
@@ -143,56 +145,66 @@ class JobRunner:
                 place = stack.enter_context(self._engine.reserve())
             except (Busy, Starting, NoWorker):
                 return False
-            async with self._claiming:
+            async with self._owning:
                 job = await self._desk.jobs.claim(self._owner)
                 if job is None:
                     return False
-                work = self._do(job, place, stack.pop_all())
-                self._tasks[job.id] = asyncio.create_task(work, name=f"job {job.id}")
+                # Or another server took this one for dead, and queued again what still runs here.
+                if job.id not in self._running:
+                    self._start(job, place, stack.pop_all())
             return True
 
-    async def _do(self, job: StoredJob, place: Place, reservation: contextlib.ExitStack) -> None:
+    def _start(self, job: StoredJob, place: Place, reservation: contextlib.ExitStack) -> None:
+        self._desk.events.of(job.id).add("processing", {})
+        work = asyncio.create_task(self._working.result(job, place), name=f"work of {job.id}")
+        self._running[job.id] = running = _Running(job, work)
+        task = asyncio.create_task(self._do(running, reservation), name=f"job {job.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, running: _Running, reservation: contextlib.ExitStack) -> None:
+        """See a job to its end. Cancelled only where the server ends."""
+        job = running.job
         log = self._desk.events.of(job.id)
         try:
             with reservation:
-                log.add("processing", {})
-                came_of_it = await self._attempt(job, place)
+                came_of_it = await self._came_of(running)
                 name, data = await self._end(job, came_of_it)
             self._tell(job, name, came_of_it)
             log.add(name, data)
-            await self._forget_input(job.id)
+            await asyncio.to_thread(self._desk.files.drop, "inputs", job.id)
             self._on_end()
         except _Interrupted:
             log.add("queued", {"place": 0})
-            await self._desk.jobs.put_back(self._owner, job.id)
+            async with self._owning:
+                await self._desk.jobs.put_back(self._owner, job.id)
+                # Claimed again before, it would count as one that still runs here.
+                del self._running[job.id]
         except Exception:  # noqa: BLE001 - it is queued again, and another attempt begins
             _log.exception("%s: the stored job's end could not be kept", job.id)
         finally:
-            del self._tasks[job.id]
-            self._asked_to_stop.discard(job.id)
+            self._running.pop(job.id, None)
             self.wake()
 
-    async def _attempt(self, job: StoredJob, place: Place) -> StoredResult | Exception:
-        """The job's result, or why there is none."""
-        request = StoredRequest.from_json(job.request)
-        started = time.monotonic()
+    async def _came_of(self, running: _Running) -> StoredResult | Exception:
+        """The job's result, or why there is none.
+
+        Raises:
+            _Interrupted: nobody could do it now.
+        """
         try:
-            outcome = await self._detail(place, job, request, self._progress_of(job.id))
-            return await self._kept(outcome, request.options.encoding.image_format, started)
+            return await running.work
         except asyncio.CancelledError:
-            if job.id not in self._asked_to_stop:
+            # By `stop_job`; or with this task, as the server ends.
+            if not running.stopped:
                 raise
             return Cancelled()
         except (NoWorker, Starting) as error:
             raise _Interrupted from error
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             if not isinstance(error, ServerError):
-                _log.exception("%s: the stored job failed", job.id)
+                _log.exception("%s: the stored job failed", running.job.id)
             return error
-        finally:
-            task = asyncio.current_task()
-            if task is not None and job.id in self._asked_to_stop:
-                task.uncancel()
 
     async def _end(
         self, job: StoredJob, came_of_it: StoredResult | Exception
@@ -224,52 +236,13 @@ class JobRunner:
             fields["error"] = type(came_of_it).__name__
         _log.info("stored request", extra=with_fields(fields))
 
-    async def _kept(
-        self, outcome: Outcome, image_format: ImageFormat, started: float
-    ) -> StoredResult:
-        """The result, written as soon as the disk takes it.
-
-        Raises:
-            StorageAway, StorageFull: it does not for a while.
-        """
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(StorageAway),
-            wait=tenacity.wait_fixed(_ROOM_EVERY_S),
-            stop=tenacity.stop_after_delay(_ROOM_S),
-            reraise=True,
-        ):
-            with attempt:
-                put = self._desk.files.put_results
-                token, names = await asyncio.to_thread(put, outcome.pictures, image_format)
-        return StoredResult(
-            token=token,
-            names=tuple(names),
-            sizes_bytes=tuple(len(picture) for picture in outcome.pictures),
-            width_px=outcome.width_px,
-            height_px=outcome.height_px,
-            report=outcome.report,
-            seconds=time.monotonic() - started,
-            cost=self._prices.charge(work_of(outcome)),
-        )
-
-    async def _forget_input(self, job_id: str) -> None:
-        await asyncio.to_thread(self._desk.files.drop, "inputs", job_id)
-
-    def _progress_of(self, job_id: str) -> OnProgress:
-        log = self._desk.events.of(job_id)
-
-        def on_progress(progress: Progress) -> None:
-            log.add(*in_words(progress))
-
-        return on_progress
-
     async def _keep_what_runs(self) -> None:
         """Stop what another server was asked to stop; queue again what was begun and is lost."""
         while True:
             await asyncio.sleep(_KEEP_EVERY_S)
             try:
-                async with self._claiming:
-                    asked = await self._desk.jobs.keep(self._owner, list(self._tasks))
+                async with self._owning:
+                    asked = await self._desk.jobs.keep(self._owner, list(self._running))
                 for job_id in asked:
                     self.stop_job(job_id)
             except Exception:  # noqa: BLE001 - as above

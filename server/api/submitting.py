@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from fastapi import Request, Response
@@ -22,7 +23,14 @@ from server.api.replies import Call, json_reply
 from server.api.replies_v2 import submitted_body
 from server.api.runner import JobRunner
 from server.api.stored import StoredRequest
-from server.errors import BadParameter, Busy, NoWorker, StorageAway
+from server.errors import (
+    BadParameter,
+    Busy,
+    KeyReused,
+    NotEnoughCredits,
+    NoWorker,
+    StorageAway,
+)
 from server.settings import Settings
 from server.types import DetailOptions, Engine, EngineState, StoredJob, Submission
 
@@ -81,9 +89,9 @@ class Submitting:
         account = await self._intake.admit(request, least=least)
         if self._engine.state is EngineState.DEAD:
             raise NoWorker
-        if not await self._desk.jobs.has_room(account.id, self._limits):
-            raise Busy
         key = _idempotency_key(request)
+        if not await self._desk.jobs.has_room(account.id, self._limits, key):
+            raise Busy
         values = await self._intake.values(request)
         parameters = parse(values, self._settings)
         image = await self._intake.resolved(request, parameters.image)
@@ -114,18 +122,22 @@ class Submitting:
         return await self._submit(submission, stored), parameters
 
     async def _submit(self, submission: Submission, stored: StoredRequest) -> StoredJob:
-        new = False
+        drop_input = partial(asyncio.to_thread, self._desk.files.drop, "inputs", submission.id)
         try:
             job, new = await self._desk.jobs.submit(submission, stored.cost, self._limits)
-        finally:
-            if not new:
-                await asyncio.to_thread(self._desk.files.drop, "inputs", submission.id)
-        if new:
-            # Accepted, even if the storage is away just now; who follows it is told its place.
-            with contextlib.suppress(StorageAway):
-                place = await self._desk.jobs.ahead(job)
-                self._desk.events.of(job.id).add("queued", {"place": place})
-            self._runner.wake()
+        except (Busy, KeyReused, NotEnoughCredits):
+            # After any other end the job may have been accepted all the same, and needs its
+            # picture; one that no job needs is swept up.
+            await drop_input()
+            raise
+        if not new:
+            await drop_input()
+            return job
+        # Accepted, even if the storage is away just now; who follows it is told its place.
+        with contextlib.suppress(StorageAway):
+            place = await self._desk.jobs.ahead(job)
+            self._desk.events.of(job.id).add("queued", {"place": place})
+        self._runner.wake()
         return job
 
     async def _keep_input(

@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.report import Usage
 from server.engine.messages import Cancel, Vitals
@@ -48,6 +48,9 @@ class Slot:
 
     def take(self, process: WorkerProcess, ticket: Ticket) -> None:
         """Hand a job to the slot's worker."""
+        # Two servers may do one stored job at a time: the first has lost it, and does not know.
+        while ticket.job.id in self.running:
+            ticket.job = replace(ticket.job, id=f"{ticket.job.id}+")
         ticket.begun_s = asyncio.get_running_loop().time()
         if ticket.waited_s is None:
             ticket.waited_s = ticket.begun_s - ticket.submitted_s
@@ -138,7 +141,7 @@ class Scheduler:
         or had the same worker before it: its end gives this one more time.
         """
         now = asyncio.get_running_loop().time()
-        own = [slot for slot in self.slots if ticket.job.id in slot.running]
+        own = [slot for slot in self.slots if slot.running.get(ticket.job.id) is ticket]
         return any(
             other.deadline_s <= now and (not own or _is_later(ticket, other))
             for slot in own or self.slots

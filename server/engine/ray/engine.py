@@ -34,6 +34,10 @@ INGRESS: Final = "ingress"
 _LOOK_EVERY_S: Final = 1.0
 # A job whose replica dies is done by another one, so often; its own worker has had two tries there.
 _MOST_REPLICAS: Final = 3
+# A replica whose worker cannot be started any more gets jobs until Ray replaces it, after three
+# checks of its health, five seconds apart: so long a job asks again for one that can do it.
+_PATIENCE_S: Final = 30.0
+_ASK_EVERY_S: Final = 1.0
 _GIVEN_UP: Final = frozenset({DeploymentStatus.UNHEALTHY, DeploymentStatus.DEPLOY_FAILED})
 
 
@@ -177,7 +181,7 @@ class RayEngine:
         """What a replica says; where one is lost, what the next says."""
         for _ in range(_MOST_REPLICAS):
             try:
-                return await self._ask(job, on_progress)
+                return await self._ask_able(job, on_progress)
             except RayActorError as error:
                 log.warning("Job %s has lost its replica, and begins again: %s", job.id, error)
             except BackPressureError:
@@ -189,6 +193,16 @@ class RayEngine:
                 return WorkFailed()
         log.error("Job %s has lost %d replicas: it fails.", job.id, _MOST_REPLICAS)
         return WorkFailed()
+
+    async def _ask_able(self, job: Job, on_progress: OnProgress | None) -> Outcome | ServerError:
+        """The answer of a replica that has a worker; of another, if none is found in time."""
+        until_s = asyncio.get_running_loop().time() + _PATIENCE_S
+        while isinstance(answer := await self._ask(job, on_progress), NoWorker):
+            if self.state is EngineState.DEAD or asyncio.get_running_loop().time() > until_s:
+                break
+            log.warning("Job %s has come to a replica without a worker, and asks again.", job.id)
+            await asyncio.sleep(_ASK_EVERY_S)
+        return answer
 
     async def _ask(self, job: Job, on_progress: OnProgress | None) -> Outcome | ServerError:
         """One replica's answer. Cancelling the awaiting task cancels the job there."""

@@ -130,6 +130,19 @@ def test_the_queue_is_bounded_per_account_and_in_all(bank: Bank, store: JobStore
     submit(store, accounts[2], limits)
 
 
+def test_a_full_queue_has_room_for_what_is_sent_again(bank: Bank, store: JobStore) -> None:
+    account, other = bank.account("1"), bank.account("1")
+    limits = QueueLimits(per_account=1, total=2)
+    sent = submission(account, "key")
+    store.submit(sent, PRICE, limits)
+    assert store.has_room(account.id, limits, "key")
+    assert not store.has_room(account.id, limits, "other")
+    assert not store.has_room(account.id, limits)
+    submit(store, other, limits)
+    assert not store.has_room(other.id, limits, "key"), "it is another account's"
+    assert store.submit(submission(account, "key"), PRICE, limits)[0].id == sent.id
+
+
 def test_no_job_is_claimed_twice(bank: Bank, store: JobStore) -> None:
     account = bank.account("9")
     jobs = {submit(store, account).id for _ in range(20)}
@@ -185,6 +198,17 @@ def test_a_running_job_is_cancelled_by_its_server(bank: Bank, store: JobStore) -
     assert standing(bank, account) == (1, 0)
 
 
+def test_no_end_is_told_of_a_job_that_only_was_to_end_like_that(
+    bank: Bank, store: JobStore
+) -> None:
+    account = bank.account("1")
+    job = submit(store, account)
+    store.claim("server")
+    store.cancel(job.id, account.id, "cancelled", 409)
+    assert not store.fail(job.id, "another", "cancelled", 409)
+    assert store.get(job.id, account.id).state is JobState.PROCESSING
+
+
 def test_a_job_whose_server_died_before_it_stopped_is_not_begun_again(
     bank: Bank, store: JobStore
 ) -> None:
@@ -235,12 +259,32 @@ def test_what_a_server_began_and_does_not_work_on_is_queued_again(
     assert states == [JobState.PROCESSING, JobState.QUEUED]
 
 
+def test_only_a_servers_death_counts_as_an_attempt(bank: Bank, store: JobStore) -> None:
+    account = bank.account("1")
+    first, other = submit(store, account), submit(store, account)
+    for _ in range(MOST_ATTEMPTS + 1):
+        assert [store.claim("server").id for _ in range(2)] == [first.id, other.id]
+        store.put_back("another")
+        store.put_back("server", first.id)
+        states = [store.get(job.id, account.id).state for job in (first, other)]
+        assert states == [JobState.QUEUED, JobState.PROCESSING]
+        # Twice, since the answer of the first time may be lost.
+        for _ in range(2):
+            store.put_back("server")
+    for job in (first, other):
+        waiting = store.get(job.id, account.id)
+        assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
+
+
 def test_what_is_done_again_since_its_answer_was_lost_changes_nothing(
     bank: Bank, store: JobStore
 ) -> None:
     account = bank.account("1")
     sent = submission(account)
     assert [store.submit(sent, PRICE, ROOMY)[1] for _ in range(2)] == [True, True]
+    keyed = submission(bank.account("1"), "key")
+    assert [store.submit(keyed, PRICE, ROOMY)[1] for _ in range(2)] == [True, True]
+    store.cancel(keyed.id, keyed.account_id, "cancelled", 409)
     store.claim("server")
     assert [store.complete(sent.id, "server", "{}") for _ in range(2)] == [True, True]
     assert standing(bank, account) == (Decimal("0.9"), 0)

@@ -154,3 +154,28 @@ def test_bodies_are_compared_by_what_they_say(service: Service) -> None:
         for text in (json.dumps(BODY), json.dumps(dict(reversed(BODY.items())), indent=4))
     }
     assert len(ids) == 1
+
+
+def test_a_full_queue_answers_what_is_sent_again_and_refuses_what_is_new(serve) -> None:
+    with serve(max_stored_jobs_per_account=1) as service:
+        key = service.new_key("1")
+        first = send(service, key, "a")
+        ended(service, key, first)
+        service.engine.dawdle = True
+        running = send(service, key, "b", seed=8)
+        until(lambda: len(service.engine.jobs) == 2)
+        for mark, body, before in (("a", {}, first), ("b", {"seed": 8}, running)):
+            again = send(service, key, mark, **body)
+            assert again.status_code == 200, again.text
+            assert again.json()["request_id"] == before.json()["request_id"]
+        headers = {"x-api-key": key, "idempotency-key": "a"}
+        v1 = service.client.post("/v1/face-detailer", json=BODY, headers=headers)
+        assert v1.status_code == 200
+        # A key that nobody knows opens nothing: the answer comes before the body is read.
+        refused = service.client.post(
+            "/v2/face-detailer",
+            content=b"no JSON",
+            headers={**headers, "idempotency-key": "c", "content-type": "application/json"},
+        )
+        assert_error(refused, 429, "Server is busy")
+        service.client.delete(running.json()["response_url"], headers={"x-api-key": key})

@@ -239,7 +239,7 @@ def test_a_full_folder_refuses_pictures_until_there_is_room(
 def test_a_result_waits_for_room_and_is_free_if_there_is_none(
     gated: Service, monkeypatch: pytest.MonkeyPatch, in_time: bool
 ) -> None:
-    monkeypatch.setattr("server.api.runner._ROOM_S", DEADLINE_S if in_time else 1.0)
+    monkeypatch.setattr("server.api.working._ROOM_S", DEADLINE_S if in_time else 1.0)
     key, engine = gated.new_key("1"), gated.engine
     assert isinstance(engine, GatedEngine)
     engine.gate.clear()

@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import worker_loads
 from PIL.ExifTags import Base
-from ray_support import replicas
+from ray_support import replicas, serving_by_ray
 from workers_support import (
     SMALL,
     begun,
@@ -71,19 +71,6 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
         shared = Shared(runner, engine, logs=request.param == "processes")
         stack.callback(shared.close)
         yield shared
-
-
-@asynccontextmanager
-async def serving_by_ray(handle: Any, **values: object) -> AsyncIterator[Engine]:
-    from server.engine.ray.engine import RayEngine
-
-    engine = RayEngine(settings(**values), handle)
-    await engine.start()
-    try:
-        await until(lambda: engine.state is EngineState.READY)
-        yield engine
-    finally:
-        await engine.stop()
 
 
 def test_one_picture_per_sample_in_the_order_of_the_seeds(shared: Shared) -> None:
@@ -235,6 +222,26 @@ def test_two_at_a_time_one_waits_and_the_next_is_refused(shared: Shared, tmp_pat
 
     outcomes = shared.run(crowd())
     assert {outcome.seconds["most"] for outcome in outcomes} == {2}
+
+
+def test_one_job_that_two_servers_do_at_a_time_harms_nobody(shared: Shared, tmp_path: Path) -> None:
+    """On a cluster, by one that has lost it and does not know, and by the next."""
+    first, last = tmp_path / "first", tmp_path / "last"
+    given = job(f"wait_for={first}")
+    twin = dataclasses.replace(job(f"wait_for={last}", seed=1), id=given.id)
+
+    async def both() -> int:
+        tasks = [asyncio.create_task(detail(shared.pool, each)) for each in (given, twin)]
+        await until(lambda: begun(first) and begun(last))
+        for task, file in zip(tasks, (first, last), strict=True):
+            file.touch()
+            await task
+        shades = [pixels(task.result().pictures[0]) for task in tasks]
+        np.testing.assert_array_equal(shades[1] - shades[0], 1)
+        return await worker_pid(shared.pool)
+
+    pid = shared.run(worker_pid(shared.pool))
+    assert shared.run(both()) == pid
 
 
 def test_cancelling_frees_the_place_of_a_waiting_job_and_stops_a_running_one(
