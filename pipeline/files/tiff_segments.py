@@ -1,0 +1,46 @@
+"""Strips and tiles of TIFF files that are picture files themselves.
+
+Each tells a size of its own, which nobody has compared with the limits.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+
+from pipeline.files.limited import open_limited
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_JPEG_2000: Final = frozenset((33003, 33004, 33005, 34712))
+# JPEG XR, LERC, PNG, WebP, JPEG XL.
+_OTHERS: Final = frozenset((22610, 34934, 34887, 34933, 34927, 50001, 50002, 52546))
+
+
+def bound(page: "TiffPage") -> None:
+    """Make `page` decode no strip and no tile that is larger than its directory says."""
+    if page.compression not in _JPEG_2000 | _OTHERS:
+        return
+    import tifffile
+
+    decode, decompress = page.decode, tifffile.TIFF.DECOMPRESSORS[page.compression]
+
+    def decode_bounded(data: bytes | None, index: int, **options: Any) -> Any:
+        # Without data, it tells where the segment lies and how large it should be.
+        _, place, shape = decode(None, index, **options)
+        if data is None or shape is None:
+            return None, place, shape
+        _, height, width, samples = shape
+        if page.compression in _JPEG_2000:
+            _check_jpeg2000(data, (width, height))
+        # The codecs compare sizes before they decode anything, but for that of JPEG 2000.
+        out = np.empty((height, width) if samples == 1 else (height, width, samples), page.dtype)
+        return decompress(data, out=out).reshape(shape), place, shape
+
+    page.decode = decode_bounded
+
+
+def _check_jpeg2000(data: bytes, size_wh: tuple[int, int]) -> None:
+    if open_limited(Jpeg2KImageFile, data).size != size_wh:
+        raise ValueError("a strip or tile of another size than the directory says")

@@ -1,0 +1,70 @@
+"""TIFF files of every compression that can be read here; others are named."""
+
+import numpy as np
+import pytest
+from picture_files import photograph, read
+from tiff_files import assert_shows, tiff, widened, with_tags
+
+from pipeline.errors import InvalidImage
+from pipeline.headers import read_header
+
+RGB = photograph()
+ALPHA = RGB[:, :, 1]
+PICTURES = ["webp", "jpegxl", "jpeg2000", "png", "jpegxr", "lerc"]
+
+
+@pytest.mark.parametrize("compression", PICTURES)
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_eight_bits_in_any_known_compression(compression, tile, channels):
+    stored = RGB if channels == 3 else np.dstack([RGB, ALPHA])
+    data = tiff(
+        stored,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if channels == 4 else None,
+        compression=compression,
+        compressionargs={"lossless": True} if compression in ("webp", "jpegxl") else None,
+        tile=tile,
+    )
+    assert_shows(data, RGB, tolerance=4)
+    alpha = read(data).alpha
+    assert alpha is None if channels == 3 else np.abs(alpha.astype(int) - ALPHA).max() <= 4
+
+
+@pytest.mark.parametrize("compression", PICTURES)
+@pytest.mark.parametrize("side", [32, 2000])
+def test_a_strip_of_another_size_than_the_header_tells_is_refused(compression, side):
+    """What is in it would pass the limits."""
+    large = tiff(
+        np.zeros((side, side, 3), np.uint8),
+        photometric="rgb",
+        compression=compression,
+        rowsperstrip=side,
+    )
+    told = with_tags(large, {256: 64, 257: 48})
+    assert read_header(told, max_pixels=10**6, max_side_px=4096).width_px == 64
+    with pytest.raises(InvalidImage, match="broken or incomplete"):
+        read(told)
+
+
+@pytest.mark.parametrize("compression", [9, 32766, 32908, 34661, 34715, 34718, 60000])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_compression_that_nobody_reads_is_named(compression, dtype):
+    data = tiff(widened(RGB, dtype), photometric="rgb", compression="zlib")
+    with pytest.raises(InvalidImage, match=r"^this kind of TIFF is not supported$"):
+        read(with_tags(data, {259: compression}))
+
+
+@pytest.mark.parametrize("compression", ["jpegxl", "jpeg2000", "png", "jpegxr", "lerc"])
+@pytest.mark.parametrize("rows", [20, 48])
+def test_grey_of_16_bits_in_any_known_compression(compression, rows):
+    stored = widened(ALPHA, np.uint16)
+    lossless = {"lossless": True} if compression == "jpegxl" else None
+    data = tiff(
+        stored,
+        photometric="minisblack",
+        compression=compression,
+        compressionargs=lossless,
+        rowsperstrip=rows,
+    )
+    assert_shows(data, ALPHA, tolerance=4)
