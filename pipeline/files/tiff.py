@@ -143,7 +143,7 @@ def _pixels(data: bytes, size_wh: tuple[int, int], alpha: int | None) -> Bytes:
         known = page.compression in tifffile.TIFF.DECOMPRESSORS
         if not isinstance(page, tifffile.TiffPage) or page.dtype is None or not known:
             raise _unsupported()
-        bound(page)
+        bound(page, tifffile.TIFF.DECOMPRESSORS[page.compression])
         samples = page.asarray(maxworkers=1)
         photometric, colour_map = int(page.photometric), page.colormap
         separate = page.planarconfig == 2 and page.samplesperpixel > 1

@@ -3,6 +3,7 @@
 Each tells a size of its own, which nobody has compared with the limits.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,13 +19,16 @@ _JPEG_2000: Final = frozenset((33003, 33004, 33005, 34712))
 _OTHERS: Final = frozenset((22610, 34934, 34887, 34933, 34927, 50001, 50002, 52546))
 
 
-def bound(page: "TiffPage") -> None:
-    """Make `page` decode no strip and no tile that is larger than its directory says."""
+def bound(page: "TiffPage", decompress: Callable[..., Any]) -> None:
+    """Make `page` decode no strip and no tile that is larger than its directory says.
+
+    Args:
+        page: of a file that stays open.
+        decompress: imagecodecs' function for its compression.
+    """
     if page.compression not in _JPEG_2000 | _OTHERS:
         return
-    import tifffile
-
-    decode, decompress = page.decode, tifffile.TIFF.DECOMPRESSORS[page.compression]
+    decode = page.decode
 
     def decode_bounded(data: bytes | None, index: int, **options: Any) -> Any:
         # Without data, it tells where the segment lies and how large it should be.
