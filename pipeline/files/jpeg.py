@@ -82,7 +82,7 @@ def _scans(data: bytes) -> tuple[bool, bool]:
     """
     components, told = b"", set[tuple[int, int]]()
     is_progressive = refines = False
-    for kind, body in _segments(data):
+    for kind, body in segments(data):
         if kind in _SEQUENTIAL + _PROGRESSIVE:
             is_progressive = kind in _PROGRESSIVE
             components = body[6 : 6 + 3 * body[5] : 3]
@@ -96,7 +96,8 @@ def _scans(data: bytes) -> tuple[bool, bool]:
     return len(told) >= _COEFFICIENTS * len(components), refines
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The segments of a file that have a length, each by its marker's second byte."""
     at = 0
     while marker := _MARKER.search(data, at):
         begin = marker.end()
@@ -125,13 +126,13 @@ def open_jpeg(data: bytes, header_only: bool) -> JpegImageFile:
     try:
         image = open_limited(JpegImageFile, data)
     except SyntaxError:
-        data = _without_odd_segments(data)
+        data = _without_oddsegments(data)
         image = open_limited(JpegImageFile, data)
     is_unended = data.rfind(_END) < data.rfind(_START_OF_SCAN)
     return UnendedJpegFile(data) if is_unended and not header_only else image
 
 
-def _without_odd_segments(data: bytes) -> bytes:
+def _without_oddsegments(data: bytes) -> bytes:
     """The file without application segments that are too short for what they begin with."""
     kept, at = [data[:2]], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] in _BESIDE:

@@ -3,17 +3,23 @@
 Each tells a size of its own, which nobody has compared with the limits.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
+from pipeline.files.jpeg import segments
 from pipeline.files.limited import open_limited
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
+_OTHER_SIZE: Final = "a strip or tile of another size than the directory says"
+_JPEG: Final = frozenset((6, 7, 33007, 34892))
+# SOF0 to SOF15, without the other markers among them.
+_JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_2000: Final = frozenset((33003, 33004, 33005, 34712))
 # JPEG XR, LERC, PNG, WebP, JPEG XL.
 _OTHERS: Final = frozenset((22610, 34934, 34887, 34933, 34927, 50001, 50002, 52546))
@@ -26,7 +32,7 @@ def bound(page: "TiffPage", decompress: Callable[..., Any]) -> None:
         page: of a file that stays open.
         decompress: imagecodecs' function for its compression.
     """
-    if page.compression not in _JPEG_2000 | _OTHERS:
+    if page.compression not in _JPEG | _JPEG_2000 | _OTHERS:
         return
     decode = page.decode
 
@@ -36,6 +42,10 @@ def bound(page: "TiffPage", decompress: Callable[..., Any]) -> None:
         if data is None or shape is None:
             return None, place, shape
         _, height, width, samples = shape
+        if page.compression in _JPEG:
+            # The last strip may be as high as the others, whose rows are not all in the picture.
+            _check_jpeg(data, math.prod(decode(None, 0, **options)[2]))
+            return decode(data, index, **options)
         if page.compression in _JPEG_2000:
             _check_jpeg2000(data, (width, height))
         # The codecs compare sizes before they decode anything, but for that of JPEG 2000.
@@ -45,6 +55,15 @@ def bound(page: "TiffPage", decompress: Callable[..., Any]) -> None:
     page.decode = decode_bounded
 
 
+def _check_jpeg(data: bytes, samples: int) -> None:
+    # Cameras lay two rows side by side, or two pixels into one: only the product tells.
+    for kind, body in segments(data):
+        if kind in _JPEG_FRAMES:
+            height, width = (int.from_bytes(body[at : at + 2], "big") for at in (1, 3))
+            if height * width * body[5] > samples:
+                raise ValueError(_OTHER_SIZE)
+
+
 def _check_jpeg2000(data: bytes, size_wh: tuple[int, int]) -> None:
     if open_limited(Jpeg2KImageFile, data).size != size_wh:
-        raise ValueError("a strip or tile of another size than the directory says")
+        raise ValueError(_OTHER_SIZE)

@@ -47,6 +47,32 @@ def test_a_strip_of_another_size_than_the_header_tells_is_refused(compression, s
         read(told)
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": (48, 64)}])
+def test_a_jpeg_of_another_size_than_the_header_tells_is_refused(options):
+    """As a camera's raw file, which Pillow does not know."""
+    data = tiff(ALPHA, photometric="minisblack", compression="jpeg", **options)
+    told = with_tags(data, {259: 34892})
+    assert_shows(told, ALPHA, tolerance=9)
+    frame = told.index(b"\xff\xc0") + 5
+    large = told[:frame] + (4000).to_bytes(2, "big") * 2 + told[frame + 4 :]
+    with pytest.raises(InvalidImage, match="broken or incomplete"):
+        read(large)
+
+
+@pytest.mark.parametrize("compression", ["jpegxl", "jpeg2000", "png", "lerc"])
+def test_channels_apart_in_any_known_compression(compression):
+    channels = np.ascontiguousarray(np.moveaxis(RGB, 2, 0))
+    lossless = {"lossless": True} if compression == "jpegxl" else None
+    data = tiff(
+        channels,
+        photometric="rgb",
+        planarconfig="separate",
+        compression=compression,
+        compressionargs=lossless,
+    )
+    assert_shows(data, RGB, tolerance=4)
+
+
 @pytest.mark.parametrize("compression", [9, 32766, 32908, 34661, 34715, 34718, 60000])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_compression_that_nobody_reads_is_named(compression, dtype):
