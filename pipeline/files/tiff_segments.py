@@ -1,6 +1,6 @@
-"""Strips and tiles of TIFF files that are picture files themselves.
+"""Strips and tiles of TIFF files, whose sizes nobody has compared with the limits.
 
-Each tells a size of its own, which nobody has compared with the limits.
+Those that are picture files themselves tell one of their own.
 """
 
 import math
@@ -16,6 +16,8 @@ from pipeline.files.limited import open_limited
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
+# Tiles may reach beyond a picture, but not further than those that programs write.
+_LARGEST_TILE_PX: Final = 1024
 _OTHER_SIZE: Final = "a strip or tile of another size than the directory says"
 _JPEG: Final = frozenset((6, 7, 33007, 34892))
 # SOF0 to SOF15, without the other markers among them.
@@ -31,7 +33,13 @@ def bound(page: "TiffPage", decompress: Callable[..., Any]) -> None:
     Args:
         page: of a file that stays open.
         decompress: imagecodecs' function for its compression.
+
+    Raises:
+        ValueError: the directory's tiles are much larger than the picture.
     """
+    beyond = max(page.tilewidth - page.imagewidth, page.tilelength - page.imagelength)
+    if beyond > _LARGEST_TILE_PX:
+        raise ValueError("tiles that are larger than the picture")
     if page.compression not in _JPEG | _JPEG_2000 | _OTHERS:
         return
     decode = page.decode

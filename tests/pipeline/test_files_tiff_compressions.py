@@ -59,6 +59,16 @@ def test_a_jpeg_of_another_size_than_the_header_tells_is_refused(options):
         read(large)
 
 
+def test_a_tile_may_be_larger_than_the_picture_but_not_by_much():
+    stored = widened(RGB, np.uint16)
+    for side in (256, 1024):
+        data = tiff(stored, photometric="rgb", compression="zlib", tile=(side, side))
+        assert_shows(data, RGB)
+    data = tiff(stored, photometric="rgb", compression="zlib", tile=(4096, 4096))
+    with pytest.raises(InvalidImage, match="broken or incomplete"):
+        read(data)
+
+
 @pytest.mark.parametrize("compression", ["jpegxl", "jpeg2000", "png", "lerc"])
 def test_channels_apart_in_any_known_compression(compression):
     channels = np.ascontiguousarray(np.moveaxis(RGB, 2, 0))
