@@ -16,8 +16,8 @@ from pipeline.types import Detection, FaceBox, Image
 Passes = Literal["both", "detail", "auto"]
 FaceOrder = Literal["size", "left-right", "top-bottom", "score"]
 
-_SEPARATOR = re.compile(re.escape("[SEP]"), re.IGNORECASE)
-_SKIP = "[SKIP]"
+_SEPARATOR = re.compile(r"\[\s*SEP\s*\]", re.IGNORECASE)
+_SKIP = re.compile(r"\[\s*SKIP\s*\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +151,12 @@ class DetailResult:
 def face_texts(prompt: str, faces: int) -> list[str | None]:
     """One text per face, in the faces' order; None leaves that face alone.
 
-    Texts are separated by `[SEP]`, and `[SKIP]` asks to leave a face alone; both in any case. With
-    fewer texts than faces, the last one serves the rest.
+    Texts are separated by `[SEP]`, and `[SKIP]` asks to leave a face alone; both in any case, also
+    with blanks inside the brackets. With fewer texts than faces, the last one serves the rest.
 
     >>> face_texts("a smiling man [SEP] [SKIP] [SEP] a girl", 4)
     ['a smiling man', None, 'a girl', 'a girl']
     """
     texts = [text.strip() for text in _SEPARATOR.split(prompt)]
     chosen = [texts[min(index, len(texts) - 1)] for index in range(faces)]
-    return [None if text.upper() == _SKIP else text for text in chosen]
+    return [None if _SKIP.fullmatch(text) else text for text in chosen]

@@ -61,6 +61,7 @@ _RESYNC_TRIES: Final = 20
 _KNOWN: Final = re.compile(b"IDAT|PLTE|IEND|" + b"|".join(_LENGTHS))
 
 
+_UINT16: Final = struct.Struct(">H")
 # Bit depth and colour type of RGB of 16 bits.
 _RGB_16: Final = b"\x10\x02"
 
@@ -124,6 +125,8 @@ def open_png(data: bytes, header_only: bool) -> PngImageFile:
         raise SyntaxError("no header or no pixels")
     if len(found.get(b"tRNS", b"")) not in _TRNS_LENGTHS.get(found[b"IHDR"][9], ()):
         found.pop(b"tRNS", None)
+    elif found[b"IHDR"][9] in (0, 2):
+        found[b"tRNS"] = memoryview(_key(found[b"tRNS"], found[b"IHDR"][8], found[b"IHDR"][9]))
     profile = None if header_only else _profile(found)
     kept = [kind for kind in (b"IHDR", b"PLTE", *_LENGTHS) if kind in found and kind != b"iCCP"]
     parts = [part for kind in kept for part in _encoded(kind, found[kind])]
@@ -137,6 +140,20 @@ def open_png(data: bytes, header_only: bool) -> PngImageFile:
     if profile is not None:
         image.info["icc_profile"] = profile
     return image
+
+
+def _key(body: memoryview, depth: int, colour_type: int) -> bytes:
+    """The transparent colour as Pillow compares it.
+
+    Bits beyond the depth don't count. Pillow spreads grey of 2 and 4 bits over 8, but not the key;
+    of 1 bit, it does.
+    """
+    top = 2**depth - 1
+    is_spread = colour_type == 0 and depth in (2, 4)
+    values = [
+        (value & top) * (255 // top if is_spread else 1) for (value,) in _UINT16.iter_unpack(body)
+    ]
+    return struct.pack(f">{len(values)}H", *values)
 
 
 def _walk(data: bytes) -> Iterator[_Chunk]:

@@ -1,7 +1,7 @@
 """TIFF files: those of 8 bits by Pillow, the others by tifffile.
 
 Pillow knows a list of layouts, in which most of those of more than 8 bits, of floats, and of odd
-bits are missing. Format: TIFF 6.0.
+bits are missing, and not every compression. Format: TIFF 6.0.
 """
 
 import io
@@ -12,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.ExifTags import Base as Tag
-from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2, TiffImageFile
 
 from pipeline.errors import InvalidImage
 from pipeline.files.levels import eight_bit
 from pipeline.files.limited import LimitedFile, open_limited
+from pipeline.files.tiff_segments import bound
 
 Bytes = NDArray[np.uint8]
 
 # Pillow knows BigTIFF by a little-endian header only.
 _BIG_ENDIAN_BIGTIFF: Final = b"MM\0+"
+
+# Pillow knows the name of WebP, but its own libtiff is built without it.
+_BY_PILLOW: Final = frozenset(COMPRESSION_INFO) - {50001}
 
 _SAMPLE_FORMAT: Final = 339
 _EXTRA_SAMPLES: Final = 338
@@ -84,7 +88,9 @@ def open_tiff(data: bytes, _header_only: bool) -> ImageFile.ImageFile:
     """
     tags = _first_directory(data)
     bits, formats = tags.get(Tag.BitsPerSample, (1,)), tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
-    if max(bits) <= 8 and set(formats) == {_UNSIGNED} and not data.startswith(_BIG_ENDIAN_BIGTIFF):
+    is_shallow = max(bits) <= 8 and set(formats) == {_UNSIGNED}
+    is_known = tags.get(Tag.Compression, 1) in _BY_PILLOW
+    if is_shallow and is_known and not data.startswith(_BIG_ENDIAN_BIGTIFF):
         try:
             return open_limited(TiffImageFile, data)
         except SyntaxError:
@@ -137,6 +143,7 @@ def _pixels(data: bytes, size_wh: tuple[int, int], alpha: int | None) -> Bytes:
         known = page.compression in tifffile.TIFF.DECOMPRESSORS
         if not isinstance(page, tifffile.TiffPage) or page.dtype is None or not known:
             raise _unsupported()
+        bound(page, tifffile.TIFF.DECOMPRESSORS[page.compression])
         samples = page.asarray(maxworkers=1)
         photometric, colour_map = int(page.photometric), page.colormap
         separate = page.planarconfig == 2 and page.samplesperpixel > 1

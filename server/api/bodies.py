@@ -20,6 +20,8 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 # ASCII is a part of UTF-8.
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+# Before the first part there may be a line for those whose program knows no multipart.
+_LONGEST_PREAMBLE = 2**16
 
 
 def media_type(request: Request) -> str:
@@ -76,7 +78,8 @@ async def _multipart(
         raise BadParameter("The charset of multipart/form-data should be UTF-8")
     # As Latin-1 every byte is a letter: a picture that came without a file name is not spoilt.
     headers = Headers({"content-type": f'{MULTIPART}; charset=latin-1; boundary="{boundary}"'})
-    parser = MultiPartParser(headers, stream, max_part_size=max_bytes)
+    parts = _without_preamble(stream, boundary.encode("latin-1"))
+    parser = MultiPartParser(headers, parts, max_part_size=max_bytes)
     # In memory, of which `room` keeps account: the folder of temporary files may be full.
     parser.spool_max_size = max_bytes
     try:
@@ -86,9 +89,35 @@ async def _multipart(
     values: dict[str, object] = {}
     for name, value in form.multi_items():
         sent = await value.read() if isinstance(value, UploadFile) else _part(value)
-        values[name.encode("latin-1").decode("utf-8", "replace")] = sent
+        name = name.encode("latin-1").decode("utf-8", "replace")
+        # Pages send a file field and an empty text field of one name.
+        if name not in values or (sent and not sent.isspace()):
+            values[name] = sent
     await form.close()
     return values
+
+
+async def _without_preamble(
+    stream: AsyncGenerator[bytes, None], boundary: bytes
+) -> AsyncGenerator[bytes, None]:
+    """The body from its first boundary on, which stands at a line's begin: RFC 2046, 5.1.1."""
+    delimiter, at = b"\n--" + boundary, -1
+    # As if a line had ended before the body.
+    begin = bytearray(b"\n")
+    async for chunk in stream:
+        if at >= 0:
+            yield chunk
+            continue
+        looked_at = len(begin)
+        begin += chunk
+        at = begin.find(delimiter, max(0, looked_at - len(delimiter)))
+        if (at if at >= 0 else len(begin) - len(delimiter)) > _LONGEST_PREAMBLE:
+            raise BadParameter("The body is not valid multipart/form-data")
+        if at >= 0:
+            yield bytes(begin[at + 1 :])
+            begin.clear()
+    if at < 0:
+        yield bytes(begin[1:])
 
 
 def _part(value: str) -> str | bytes:

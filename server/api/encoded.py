@@ -5,6 +5,7 @@ nobody waits for the interpreter for long.
 """
 
 import binascii
+import codecs
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -14,13 +15,19 @@ Text = bytes | bytearray
 
 _PIECE_BYTES: Final = 2**18
 _DATA_URI = re.compile(rb"data:([^,]{0,4096}),", re.IGNORECASE)
-_EDGES: Final = " \t\r\n\v\f\ufeff"
+_IS_BASE64 = re.compile(rb";\s*base64\s*$", re.IGNORECASE)
+# Beside blanks, what is copied with a text and not seen: byte order marks, marks of the writing
+# direction, blanks of no width, of a fixed width or without a break.
+_EDGES: Final = (
+    " \t\r\n\v\f\ufeff\u00a0\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u2060\u3000"
+)
+# Each byte of them for itself, which may take more: none is a letter of base64.
 _EDGE_BYTES: Final = _EDGES.encode()
 _BLANKS: Final = b" \t\r\n\v\f"
 _LINE_BREAKS: Final = b"\r\n\t"
 # Enough to tell text from a picture file.
 _BEGINNING_BYTES = 64
-_TEXT = re.compile(rb"(\xef\xbb\xbf)?[\s!-~]*")
+_TEXT = re.compile(b"[%b]*[\\s!-~]*" % re.escape(_EDGE_BYTES))
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LINES_LOOKED_AT: Final = 10_000
 _GAP = re.compile(rb" {1,4096}")
@@ -39,7 +46,7 @@ def readings(text: Text, begin: int, end: int) -> Iterator[bytes]:
     begin, end = _inner(text, begin, end)
     uri = _DATA_URI.match(text, begin, end)
     begin = uri.end() if uri else begin
-    if uri and not uri[1].lower().rstrip().endswith(b";base64"):
+    if uri and not _IS_BASE64.search(uri[1]):
         yield _percent_decoded(text, begin, end)
         return
     if text.find(b"%", begin, end) >= 0:
@@ -54,13 +61,22 @@ def readings(text: Text, begin: int, end: int) -> Iterator[bytes]:
 
 
 def trimmed(text: str) -> str:
-    """Without a byte order mark, blanks and line breaks around it."""
+    """Without blanks, line breaks and invisible marks around it."""
     return text.strip(_EDGES)
 
 
 def is_text(file: bytes) -> bool:
     """Whether a file begins with plain text."""
     return bool(_TEXT.fullmatch(file[:_BEGINNING_BYTES]))
+
+
+def from_utf_16(file: bytes) -> bytes | None:
+    """The plain text that a file holds in UTF-16 with a byte order mark; None for any other."""
+    if not file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return None
+    low, high = (2, 3) if file.startswith(codecs.BOM_UTF16_LE) else (3, 2)
+    # Of ASCII every second byte is zero; nothing else is decoded.
+    return None if file[high::2].strip(b"\0") else file[low::2]
 
 
 def _inner(text: Text, begin: int, end: int) -> tuple[int, int]:

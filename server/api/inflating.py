@@ -28,12 +28,13 @@ def encoding_of(headers: Iterable[str]) -> str | None:
     Raises:
         BadEncoding: in another way, or in several.
     """
-    name = ",".join(headers).strip().lower()
-    if name in ("", "identity"):
-        return None
-    if name not in ("gzip", "x-gzip", "deflate"):
-        raise BadEncoding
-    return name.removeprefix("x-")
+    named = [name.strip().lower() for name in ",".join(headers).split(",")]
+    match [name for name in named if name not in ("", "identity")]:
+        case []:
+            return None
+        case ["gzip" | "x-gzip" | "deflate" as name]:
+            return name.removeprefix("x-")
+    raise BadEncoding
 
 
 async def inflated(chunks: AsyncIterator[bytes], encoding: str) -> AsyncGenerator[bytes, None]:

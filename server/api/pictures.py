@@ -10,7 +10,7 @@ import anyio.to_thread
 from pipeline.errors import ImageTooLarge, InvalidImage
 from pipeline.headers import read_header
 from server.api.addresses import is_public
-from server.api.encoded import is_text, readings
+from server.api.encoded import from_utf_16, is_text, readings
 from server.api.fetch import Fetcher, MayReach
 from server.api.json_bodies import LongText, SentImage
 from server.api.urls import ImpossibleUrl, literal_address, understood
@@ -117,8 +117,9 @@ def _readings(image: SentImage) -> Iterator[bytes]:
             yield from readings(text, 0, len(text))
         case bytes():
             yield image
-            if is_text(image):
-                yield from readings(image, 0, len(image))
+            text = from_utf_16(image) or image
+            if is_text(text):
+                yield from readings(text, 0, len(text))
 
 
 def reach_of(settings: Settings) -> MayReach:

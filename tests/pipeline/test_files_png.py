@@ -159,6 +159,32 @@ def test_sixteen_bit_grey_has_a_transparent_value(key):
     assert np.array_equal(picture.image.pixels[:, :, 1], values >> 8)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("beyond", [0, 0x100, 0xFF00])
+def test_grey_of_few_bits_has_a_transparent_value(depth, beyond):
+    """Of the key, the bits beyond the depth don't count."""
+    top = 2**depth - 1
+    levels = np.resize(np.arange(top + 1), (3, 64)).astype(np.uint8)
+    bits = (levels[:, :, None] >> np.arange(depth - 1, -1, -1)) & 1
+    packed = np.packbits(bits.reshape(3, -1), axis=1)
+    for key in {0, 1, top // 2, top}:
+        chunk = png_chunk(b"tRNS", struct.pack(">H", key + beyond))
+        data = bytearray(png_of(0, packed, chunk))
+        data[16:29] = struct.pack(">IIBBBBB", 64, 3, depth, 0, 0, 0, 0)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        picture = read(bytes(data))
+        assert np.array_equal(picture.alpha == 0, levels == key), key
+        assert np.array_equal(picture.image.pixels[:, :, 1], levels.astype(int) * 255 // top)
+
+
+@pytest.mark.parametrize("beyond", [0, 0x100, 0xFF00])
+def test_eight_bit_rgb_has_a_transparent_colour(beyond):
+    values = np.full((2, 3, 3), 200, np.uint8)
+    values[:, 1] += 1
+    chunk = png_chunk(b"tRNS", struct.pack(">3H", *[200 + beyond] * 3))
+    assert read(png_of(2, values, chunk)).alpha.tolist() == [[0, 255, 0]] * 2
+
+
 def test_sixteen_bit_rgb_has_a_transparent_colour():
     """Exactly that one: its neighbours of the same high bytes are opaque."""
     values = np.full((2, 3, 3), 51400, np.uint16)

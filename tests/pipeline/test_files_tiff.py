@@ -12,35 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import file_of, photograph, read
 from PIL import ExifTags, ImageCms
+from tiff_files import assert_shows, tiff, widened
 
 from pipeline.errors import ImageTooLarge, InvalidImage
-from pipeline.headers import read_header
 
 RGB = photograph()
 GREY = photograph()[:, :, 0]
 ALPHA = photograph()[:, :, 1]
-
-
-def tiff(samples: np.ndarray, **options) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, samples, **options)
-    return file.getvalue()
-
-
-def widened(levels: np.ndarray, dtype) -> np.ndarray:
-    """Levels of 8 bits in a wider type; floats from 0 to 1."""
-    if np.issubdtype(dtype, np.floating):
-        return (levels / 255).astype(dtype)
-    return levels.astype(dtype) * (np.iinfo(dtype).max // 255)
-
-
-def assert_shows(data: bytes, levels: np.ndarray, tolerance: int = 1) -> None:
-    pixels = read(data).image.pixels.astype(int)
-    expected = levels if levels.ndim == 3 else np.repeat(levels[:, :, None], 3, axis=2)
-    assert pixels.shape == expected.shape
-    assert np.abs(pixels - expected).max() <= tolerance
-    header = read_header(data, max_pixels=10**6, max_side_px=4096)
-    assert (header.width_px, header.height_px) == (expected.shape[1], expected.shape[0])
 
 
 DEPTHS = [np.uint16, np.uint32, np.float16, np.float32, np.float64]

@@ -74,7 +74,9 @@ class Site(BaseHTTPRequestHandler):
 
     def answer_packed(self, encoding: str) -> None:
         packers = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}
-        body = packers[encoding](PICTURE) if encoding in packers else PICTURE
+        body = PICTURE
+        for name in encoding.split(","):
+            body = packers[name](body) if name in packers else body
         self.reply(200, body, Content_Encoding=encoding)
 
     def answer_bomb(self, encodings: str) -> None:

@@ -55,8 +55,15 @@ BODY = json.dumps(GOOD).encode()
         ("deflate", raw_deflate(BODY)),
         ("identity", BODY),
         ("", BODY),
+        ("identity, identity", BODY),
+        ("gzip, identity", gzip.compress(BODY)),
+        ("Identity,gzip", gzip.compress(BODY)),
+        ("identity, deflate", zlib.compress(BODY)),
     ],
-    ids=["gzip", "upper", "x-gzip", "members", "zlib", "raw", "identity", "empty"],
+    ids=[
+        *("gzip", "upper", "x-gzip", "members", "zlib", "raw", "identity", "empty"),
+        *("identities", "gzip-identity", "identity-gzip", "identity-deflate"),
+    ],
 )
 def test_a_compressed_body_is_inflated(service: Service, name: str, packed: bytes) -> None:
     assert post(service, packed, content_encoding=name).status_code == 200
@@ -73,7 +80,7 @@ def test_a_compressed_form_is_inflated(service: Service) -> None:
     assert service.engine.jobs[-1].picture == NOISE
 
 
-@pytest.mark.parametrize("name", ["br", "zstd", "gzip, br", "compress"])
+@pytest.mark.parametrize("name", ["br", "zstd", "gzip, br", "gzip, gzip", "compress"])
 def test_another_encoding_is_415(service: Service, name: str) -> None:
     reply = post(service, BODY, content_encoding=name)
     assert_error(reply, 415, "Content-Encoding should be gzip or deflate")
@@ -191,8 +198,9 @@ def test_texts_of_a_form_keep_their_letters(service: Service) -> None:
         f"data:image/png;base64,{TEXT}",
         "\r\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76)),
         f"\ufeff{TEXT}\n",
+        f"\u200b\u00a0{TEXT}\u00a0",
     ],
-    ids=["bare", "uri", "lines", "bom"],
+    ids=["bare", "uri", "lines", "bom", "marks"],
 )
 def test_base64_in_a_file_part_is_a_picture(service: Service, head: str, text: str) -> None:
     reply = form(service, head, text.encode())
@@ -214,6 +222,15 @@ def wrapped(width: int, by: str) -> str:
         wrapped(76, " "),
         wrapped(64, "\n    "),
         f"\ufeff{TEXT}",
+        f"\u200b{TEXT}\u200b",
+        f"\u00a0{TEXT}\u00a0",
+        f"\u2060\u200e{TEXT}\u2028\u3000",
+        f"\u200bdata:image/png;base64,\u00a0{TEXT}",
+        f"data:image/png; base64,{TEXT}",
+        f"data:image/png;base64 ,{TEXT}",
+        f"data:image/png; Base64 ,{TEXT}",
+        f"data:;\tBASE64,{TEXT}",
+        f"data: image/png ;charset=utf-8;  base64  ,{TEXT}",
         f"\n\r\n {TEXT}",
         f"\ufeff\n{TEXT}\ufeff",
         f"\n\ufeff data:image/png;base64,{TEXT}",
@@ -222,7 +239,9 @@ def wrapped(width: int, by: str) -> str:
     ],
     ids=[
         *("plus", "plus-uri", "plus-unpadded", "plus-lines", "blank-wrapped", "indented"),
-        *("bom", "line", "bom-line", "bom-uri", "bom-inside", "percent"),
+        *("bom", "zero-width", "no-break", "marks", "uri-marks"),
+        *("uri-blank", "uri-behind", "uri-case", "uri-tab", "uri-charset"),
+        *("line", "bom-line", "bom-uri", "bom-inside", "percent"),
     ],
 )
 def test_base64_that_suffered_on_its_way_is_read(service: Service, text: str) -> None:

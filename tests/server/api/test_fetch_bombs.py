@@ -47,7 +47,9 @@ def test_a_bomb_costs_little_memory_and_holds_nobody_up(
     assert max(seen.waits_s) < 2
 
 
-@pytest.mark.parametrize("encoding", ["identity", "gzip", "x-gzip", "deflate"])
+@pytest.mark.parametrize(
+    "encoding", ["identity", "gzip", "x-gzip", "deflate", "gzip,identity", "identity,gzip"]
+)
 def test_a_compressed_picture_is_read(
     server: MeasuredServer, host: ThreadingHTTPServer, encoding: str
 ) -> None:

@@ -85,6 +85,20 @@ def test_so_does_a_large_part_of_a_form(server: MeasuredServer, head: str, paylo
     assert base64.b64decode(reply.json()["image"]) == BITMAP[:1000]
 
 
+@pytest.mark.parametrize("text", [b"x", b"\r\n", b"\r\n--", b"\r\n--xy"])
+def test_a_form_that_never_begins_is_refused(server: MeasuredServer, text: bytes) -> None:
+    reply = cost(server, filled(b"", text, b""), "multipart/form-data; boundary=xyz")
+    assert_error(reply, 400, "The body is not valid multipart/form-data")
+
+
+def test_large_base64_in_utf_16_costs_little_memory_too(server: MeasuredServer) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n'
+    body = head % (b"denoise", b"") + b"0\r\n" + head % (b"prompt", b"") + b"\r\n"
+    body += head % (b"image", b'; filename="a"') + TEXT.decode().encode("utf-16") + b"\r\n--x--\r\n"
+    reply = cost(server, body, "multipart/form-data; boundary=x")
+    assert base64.b64decode(reply.json()["image"]) == BITMAP[:1000]
+
+
 def as_image(begin: bytes, again: bytes, end: bytes = b"") -> bytes:
     return with_image(filled(begin, again, end))
 

@@ -2,8 +2,9 @@
 
 import { count, el, redraw } from "./dom.js";
 
-const SEPARATOR = /\[SEP\]/gi;
+const SEPARATOR = /\[\s*SEP\s*\]/gi;
 const SKIP = "[SKIP]";
+const IS_SKIP = /^\[\s*SKIP\s*\]$/i;
 const SAME_FACE_OVERLAP = 0.5;
 const REASONS = { score: "score too low", size: "too small", count: "above max faces" };
 
@@ -14,7 +15,7 @@ export function textsOf(prompt, faces) {
   return Array.from({ length: faces }, (_, i) => texts[Math.min(i, texts.length - 1)]);
 }
 
-const isSkip = (text) => text.toUpperCase() === SKIP;
+const isSkip = (text) => IS_SKIP.test(text);
 const hasSeparator = (fields) =>
   [fields.prompt, fields.negative_prompt].some((text) => text?.search(SEPARATOR) >= 0);
 

@@ -27,7 +27,7 @@ export function tellProblem(item, error) {
 
 /** What the faces were found by: other settings may find others. */
 function detectionKey(values) {
-  const hasTexts = /\[(SEP|SKIP)\]/i.test(`${values.prompt}${values.negative_prompt}`);
+  const hasTexts = /\[\s*(SEP|SKIP)\s*\]/i.test(`${values.prompt}${values.negative_prompt}`);
   const texts = hasTexts ? values.prompt : "";
   return JSON.stringify([detectFields(values, state.detectSchemas), texts]);
 }
