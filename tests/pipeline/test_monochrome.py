@@ -59,6 +59,11 @@ def jpeg(pixels: Pixels) -> None:
     pixels[:] = cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1]
 
 
+def jpeg_90(pixels: Pixels) -> Pixels:
+    _, file = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+
+
 def off_tone(pixels: Pixels, tone: str) -> Pixels:
     """(H, W) how far the colours of a face are from those of the tone, in Lab, coarsely."""
     face = cv2.GaussianBlur(pixels[FACE], (0, 0), 3)
@@ -121,6 +126,36 @@ def test_grey_keeps_what_a_codec_made_of_it_and_takes_the_lightness_of_the_paint
     wanted = cv2.cvtColor(painted.pixels, lightness).astype(int)
     wanted -= cv2.cvtColor(original.pixels, lightness)
     assert np.array_equal(change[..., 0], wanted)
+
+
+# Colours beside the face, each on 5 to 13 % of the mask, which is a disc of 90 pixels' radius.
+BESIDE = (slice(None), slice(188, None)), (60, 120, 200)
+BELOW = (slice(180, None), slice(None, 128)), (200, 30, 30)
+YELLOW = (slice(None), slice(None, 68)), (240, 220, 40)
+NARROW = (slice(None), slice(198, None)), (20, 20, 120)
+FLAT = (slice(196, None), slice(None, 120)), (240, 200, 220)
+
+
+@pytest.mark.parametrize("file", [np.copy, jpeg_90], ids=["exact", "jpeg"])
+@pytest.mark.parametrize(
+    "patches",
+    [[], [BESIDE], [BELOW], [YELLOW], [NARROW, FLAT]],
+    ids=["none", "blue", "red", "yellow", "dark blue and pink"],
+)
+@pytest.mark.parametrize("tone", TONES)
+def test_a_flat_patch_beside_a_face_tints_none_of_it(tone, patches, file):
+    pixels = toned(tone)
+    for where, colour in patches:
+        pixels[where] = colour
+    original = Image(file(pixels))
+    y, x = np.mgrid[:256, :256]
+    paint = original.pixels + 40 * np.sin(x / 5)[..., None] * np.sin(y / 7)[..., None]
+    paint += np.array((10, -5, 20)) * np.cos(x / 9)[..., None]
+    painted = Image(np.clip(paint, 0, 255).astype(np.uint8))
+    kept = keep_monochrome(painted, original, disc_mask())
+    before, after = (off_tone(image.pixels, tone) for image in (original, kept))
+    assert off_tone(painted.pixels, tone).max() > 5
+    assert np.quantile((after - before)[before < 2], 0.999) < 3.2
 
 
 def test_a_face_in_colour_takes_the_paint_as_it_is():

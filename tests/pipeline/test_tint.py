@@ -45,6 +45,11 @@ def off_tint(pixels: np.ndarray, name: str) -> np.ndarray:
     return np.abs(pixels - np.dstack(expected)).max(axis=2)
 
 
+def jpeg(pixels: np.ndarray) -> np.ndarray:
+    _, file = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+
+
 def spread(pixels: np.ndarray) -> np.ndarray:
     return np.ptp(pixels.astype(int), axis=2)
 
@@ -82,6 +87,50 @@ def test_a_line_in_red_ink_stays_red_and_the_rest_stays_as_it_is(name):
     assert np.abs(red - (200, 20, 20)).mean() < 12
     rest = np.delete(kept, slice(12, 34), axis=0)
     assert (spread(rest).max() == 0) if name == "grey" else (off_tint(rest, name).max() <= 4)
+
+
+# Where a patch is, and its colour.
+STAMP = (slice(120, 140), slice(8, 58)), (200, 30, 30)
+WIDE_STAMP = (slice(120, 140), slice(8, 108)), (60, 120, 200)
+DARK = (slice(8, 28), slice(100, 150)), (20, 20, 120)
+LIGHT_YELLOW = (slice(70, 90), slice(4, 44)), (250, 230, 60)
+PINK = (slice(130, 158), slice(80, 150)), (240, 200, 220)
+
+
+@pytest.mark.parametrize(
+    "patches",
+    [[STAMP], [WIDE_STAMP], [DARK], [LIGHT_YELLOW], [PINK], [STAMP, DARK]],
+    ids=["red", "wide blue", "dark blue", "yellow", "pink", "red and dark blue"],
+)
+@pytest.mark.parametrize("name", ["grey", *TINTS])
+def test_a_solid_patch_colours_nothing_that_is_as_light_as_it(name, patches):
+    pixels = np.repeat(GREY[..., None], 3, axis=2) if name == "grey" else tinted(name).copy()
+    near = np.zeros((320, 320), np.uint8)
+    for where, colour in patches:
+        pixels[where] = colour
+        near[tuple(slice(2 * side.start, 2 * side.stop) for side in where)] = 1
+    kept = keep_tint(noisy_network(Image(pixels), 2), Image(pixels)).pixels
+    for (rows, columns), colour in patches:
+        inner = kept[2 * rows.start + 6 : 2 * rows.stop - 6, 2 * columns.start + 6 :][:, :60]
+        assert np.abs(inner.astype(int) - colour).mean() < 12
+    off = spread(kept) if name == "grey" else off_tint(kept, name)
+    rest = off[cv2.dilate(near, np.ones((25, 25))) == 0]
+    assert rest.max() <= (0 if name == "grey" else 5)
+
+
+@pytest.mark.parametrize("colour", [(200, 30, 30), (60, 120, 200), (20, 20, 120), (250, 230, 60)])
+@pytest.mark.parametrize("name", ["grey", "a line", "selenium"])
+def test_a_solid_patch_in_a_jpeg_leaves_the_rest_as_it_is_without_it(name, colour):
+    plain = np.repeat(GREY[..., None], 3, axis=2) if name == "grey" else tinted(name)
+    stamped = plain.copy()
+    stamped[128:144, 16:48] = colour
+    off = []
+    for pixels in (plain, stamped):
+        image = Image(jpeg(pixels))
+        kept = keep_tint(noisy_network(image, 2), image).pixels
+        off.append(spread(kept) if name == "grey" else off_tint(kept, name))
+        off[-1][2 * 96 : 2 * 160, : 2 * 80] = 0
+    assert np.percentile(off[1], 99.9) <= np.percentile(off[0], 99.9) + 1
 
 
 def test_grey_parts_of_a_coloured_picture_stay_grey():
