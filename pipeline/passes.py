@@ -7,13 +7,21 @@ from pipeline.colours import keep_tone, match_colour
 from pipeline.compositing import cut, lay_in, share_of
 from pipeline.config import PassConfig, Profile
 from pipeline.geometry import box_to_crop, plan_crop
-from pipeline.health import is_blank
+from pipeline.health import SOFT_BELOW, is_blank, sharpness
 from pipeline.monochrome import keep_monochrome
 from pipeline.request import DetailRequest
 from pipeline.run import Face, Order, PassDone, Run
 from pipeline.stages import FaceSegmenter, Inpainter, ShouldStop
 from pipeline.steps import plan_steps
+from pipeline.thin import laid_back, lifted_off
 from pipeline.types import FaceBox, FaceCrop, Image, Repaint, Share, SoftMask
+
+# In crops of 256 px, on which models that need it work; strokes of text are up to 4 px wide there.
+# On 26 portraits with nothing over them, PSNR gains 0.93 dB at medium damage instead of 0.95, and
+# as much as before at light and heavy damage. Four that were shrunk by 8, under a line or a word,
+# gain 0.4 to 0.7 dB instead of nothing.
+_THIN_PX = 9
+_THIN_LEVELS = 28.0
 
 
 class Passes:
@@ -22,6 +30,8 @@ class Passes:
     def __init__(self, profile: Profile, segmenter: FaceSegmenter, inpainter: Inpainter) -> None:
         self._step_rule = profile.inpainter.step_rule
         self._share_of_steps = profile.inpainter.steps
+        # To a small model one sharp line says that the face is well, however soft it is.
+        self._lifts_off = profile.inpainter.residual
         self._segmenter = segmenter
         self._inpainter = inpainter
 
@@ -57,7 +67,8 @@ class Passes:
             crops = [cut_face(picture, face.box, config) for (_, face), picture in wanted.items()]
         with run.stage("segment"):
             soft = self.segment(crops, config, [face.spared for _, face in wanted], run.should_stop)
-            cuts = dict(zip(wanted, zip(crops, soft, strict=True), strict=True))
+            shown = [self._shown(crop) for crop in crops]
+            cuts = dict(zip(wanted, zip(crops, soft, shown, strict=True), strict=True))
             orders = [
                 Order(pass_index, sample, face, *cuts[id(picture), face])
                 for sample, picture in enumerate(pictures)
@@ -78,6 +89,7 @@ class Passes:
                 run.asked.add((order.sample, order.face))
                 if answer is not None and not is_blank(answer, order.crop.image, order.mask):
                     run.painted.add((order.sample, order.face))
+                    answer = laid_back(answer, order.crop.image, order.shown)
                     painted = _match(answer, order, config)
                     repaint = Repaint(order.crop, painted, order.mask)
                     repaints[order.sample].append(repaint)
@@ -87,6 +99,12 @@ class Passes:
             after = [lay_in(*each) for each in zip(pictures, repaints, shares, strict=True)]
         run.on_pass(PassDone(config, tuple(map(tuple, repaints)), tuple(after)))
         return after
+
+    def _shown(self, crop: FaceCrop) -> Image:
+        """What the model sees of a crop: of a soft face, without what lies over it."""
+        if not self._lifts_off or sharpness(crop.image, crop.box) >= SOFT_BELOW:
+            return crop.image
+        return Image(lifted_off(crop.image.pixels, _THIN_PX, _THIN_LEVELS))
 
     def segment(
         self,

@@ -61,7 +61,8 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A repaint that one pass asks for: a face of one sample, its crop, how much of it is kept.
+    """A repaint that one pass asks for: a face of one sample, its crop, how much of it is kept, and
+    what the model sees of the crop.
 
     `pass_index`: `OUTLINE` or `DETAIL`.
     """
@@ -71,11 +72,12 @@ class Order:
     face: Face
     crop: FaceCrop
     mask: SoftMask
+    shown: Image
 
     def job(self, request: DetailRequest, strength: float, steps: int) -> InpaintJob:
         """The order as the denoise loop takes it."""
         return InpaintJob(
-            image=self.crop.image,
+            image=self.shown,
             mask=self.mask,
             prompt=self.face.prompt,
             negative_prompt=self.face.negative_prompt,
