@@ -288,7 +288,9 @@ def test_faces_without_a_finite_answer_stay_as_they_were_and_are_counted(quick, 
     second = quick.detail_faces(request(samples=2), [OVERLAPPING])
     # Nor do the other's steps count.
     assert result.report.steps == second.report.steps > 0
-    assert [same(*pair) for pair in zip(result.images, second.images, strict=True)] == [True, True]
+    # The samples' crops are encoded one by one here and once for both there, which may round apart.
+    pairs = zip(result.images, second.images, strict=True)
+    assert max(levels_apart(*pair) for pair in pairs) <= 1
 
 
 def test_a_face_that_one_pass_repainted_counts_as_repainted(quick, poisoned):
