@@ -1,6 +1,7 @@
 """Rows of the table of jobs, read and changed inside a transaction of the caller's."""
 
 import time
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select, update
 
@@ -8,6 +9,9 @@ from server.accounting import QueueLimits
 from server.accounts.database import JOBS, KEYS, OPEN_STATES
 from server.errors import KeyReused, UnknownRequest
 from server.types import JobState, StoredJob, Submission
+
+# The HTTP status of failures that are over after a while, such as a full disk's.
+_PASSES: Final = 503
 
 
 def now_ms() -> int:
@@ -94,7 +98,8 @@ def end(
 ) -> bool:
     """End an open job; False where it has ended, or is not `owner`'s, if one is named.
 
-    Whoever is to be told of it is owed a webhook from now on.
+    Whoever is to be told of it is owed a webhook from now on. What failed for a reason that passes
+    (503) gives its idempotency key back: a repeat begins anew.
     """
     now = now_ms()
     keys_own = select(KEYS.c.webhook_url).where(KEYS.c.id == JOBS.c.key_id).scalar_subquery()
@@ -112,6 +117,7 @@ def end(
         finished_ms=now,
         webhook_due_ms=case((is_told, now), else_=None),
         owner=None,
+        **({"idempotency_key": None} if error_status == _PASSES else {}),
     )
     return ended == 1
 

@@ -37,7 +37,7 @@ class Once:
 
         Raises:
             TimedOut: it has not ended in time; a repeat waits for it again.
-            StoredFailure: the work failed; a repeat fails alike.
+            StoredFailure: the work failed; a repeat fails alike, but after a 503.
             ServerError: any that `Submitting.accept` raises.
         """
         call: Call = request.state.call

@@ -119,7 +119,8 @@ def error_reply(error: Exception, call: Call) -> Response:
     """The answer to an exception."""
     row = row_of(error)
     if isinstance(error, errors.StoredFailure):
-        row = Row(error.status, "{}")
+        passes = error.status == ERRORS[errors.StorageAway].status
+        row = Row(error.status, "{}", ERRORS[errors.StorageAway].retry_after_s if passes else 0)
     headers = call.headers()
     if isinstance(error, errors.WrongMethod):
         headers |= {"Allow": error.allow, "Content-Security-Policy": _PAGE_POLICY}

@@ -18,6 +18,7 @@ from v2_calls import ASKED, ended, events_of, get, submit, until
 
 from face_detailer_client import Client
 from pipeline.report import FaceIdentity, Report
+from server.errors import StorageFull
 
 
 def test_a_request_is_accepted_followed_and_delivered(service: Service) -> None:
@@ -299,6 +300,22 @@ def test_v1_with_a_key_fails_again_as_it_failed(service: Service) -> None:
             {"error": "Invalid image: its URL does not lead to a public address"},
         )
     assert service.credits_of(key) == 1
+
+
+def test_v1_with_a_key_begins_anew_after_a_failure_that_passes(service: Service) -> None:
+    key = service.new_key("1")
+    body = {**ASKED, "image": base64.b64encode(encoded()).decode(), "base64": False}
+    headers = {"x-api-key": key, "idempotency-key": "once"}
+    service.engine.error = StorageFull()
+    full = service.client.post("/v1/face-detailer", json=body, headers=headers)
+    service.engine.error = None
+    assert (full.status_code, full.json()["error"]) == (503, "The server's storage is full")
+    assert int(full.headers["retry-after"]) >= 1
+    replies = [
+        service.client.post("/v1/face-detailer", json=body, headers=headers) for _ in range(2)
+    ]
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert service.credits_of(key) == 0.99
 
 
 def test_uploaded_pictures_can_be_named_by_their_owner_alone(service: Service) -> None:
