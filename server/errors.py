@@ -1,5 +1,7 @@
 """Every error that has an answer of its own; `replies` has the one table of status and text."""
 
+from typing import Final
+
 
 class ServerError(Exception):
     """The base. The text is for the sender, unless `server.api.replies` has a fixed one."""
@@ -49,6 +51,10 @@ class UnknownPath(ServerError):
 
 class UnknownRequest(ServerError):
     """The account has no request with this id (404). The text is the id."""
+
+
+PASSING: Final = 503
+"""The HTTP status of failures that are over after a while, such as a full disk's."""
 
 
 class StoredFailure(ServerError):

@@ -126,13 +126,13 @@ def open_jpeg(data: bytes, header_only: bool) -> JpegImageFile:
     try:
         image = open_limited(JpegImageFile, data)
     except SyntaxError:
-        data = _without_oddsegments(data)
+        data = _without_odd_segments(data)
         image = open_limited(JpegImageFile, data)
     is_unended = data.rfind(_END) < data.rfind(_START_OF_SCAN)
     return UnendedJpegFile(data) if is_unended and not header_only else image
 
 
-def _without_oddsegments(data: bytes) -> bytes:
+def _without_odd_segments(data: bytes) -> bytes:
     """The file without application segments that are too short for what they begin with."""
     kept, at = [data[:2]], 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] in _BESIDE:

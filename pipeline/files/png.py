@@ -59,8 +59,6 @@ _HEADER_CHUNKS: Final = 50_000
 # After a wrong length, so many places are tried that look like the next chunk.
 _RESYNC_TRIES: Final = 20
 _KNOWN: Final = re.compile(b"IDAT|PLTE|IEND|" + b"|".join(_LENGTHS))
-
-
 _UINT16: Final = struct.Struct(">H")
 # Bit depth and colour type of RGB of 16 bits.
 _RGB_16: Final = b"\x10\x02"
@@ -126,7 +124,7 @@ def open_png(data: bytes, header_only: bool) -> PngImageFile:
     if len(found.get(b"tRNS", b"")) not in _TRNS_LENGTHS.get(found[b"IHDR"][9], ()):
         found.pop(b"tRNS", None)
     elif found[b"IHDR"][9] in (0, 2):
-        found[b"tRNS"] = memoryview(_key(found[b"tRNS"], found[b"IHDR"][8], found[b"IHDR"][9]))
+        found[b"tRNS"] = memoryview(_key(found[b"tRNS"], *found[b"IHDR"][8:10]))
     profile = None if header_only else _profile(found)
     kept = [kind for kind in (b"IHDR", b"PLTE", *_LENGTHS) if kind in found and kind != b"iCCP"]
     parts = [part for kind in kept for part in _encoded(kind, found[kind])]

@@ -1,17 +1,13 @@
 """Rows of the table of jobs, read and changed inside a transaction of the caller's."""
 
 import time
-from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select, update
 
 from server.accounting import QueueLimits
 from server.accounts.database import JOBS, KEYS, OPEN_STATES
-from server.errors import KeyReused, UnknownRequest
+from server.errors import PASSING, KeyReused, UnknownRequest
 from server.types import JobState, StoredJob, Submission
-
-# The HTTP status of failures that are over after a while, such as a full disk's.
-_PASSES: Final = 503
 
 
 def now_ms() -> int:
@@ -117,7 +113,7 @@ def end(
         finished_ms=now,
         webhook_due_ms=case((is_told, now), else_=None),
         owner=None,
-        **({"idempotency_key": None} if error_status == _PASSES else {}),
+        **({"idempotency_key": None} if error_status == PASSING else {}),
     )
     return ended == 1
 

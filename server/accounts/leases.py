@@ -23,13 +23,13 @@ from sqlalchemy import (
 from server.accounts import holds, job_rows
 from server.accounts.clock import DatabaseNowMs
 from server.accounts.database import HOLDS, JOBS, LEASES, OPEN_STATES
+from server.errors import PASSING
 from server.types import JobState
 
 LEASE_S: Final = 20.0
 """A server that has not renewed its lease for so long counts as dead."""
 
 _ABANDONED: Final = "The server that had this request is gone"
-_ABANDONED_STATUS: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _fail_abandoned(connection: Connection, keep_s: float) -> int:
     query = select(JOBS.c.id).where(is_open, JOBS.c.store.not_in(served))
     failed = 0
     for job_id in connection.scalars(query).all():
-        state, status = JobState.FAILED, _ABANDONED_STATUS
+        state, status = JobState.FAILED, PASSING
         if job_rows.end(connection, job_id, state, error=_ABANDONED, error_status=status):
             holds.release(connection, HOLDS.c.id == job_id)
             failed += 1

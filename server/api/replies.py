@@ -119,8 +119,8 @@ def error_reply(error: Exception, call: Call) -> Response:
     """The answer to an exception."""
     row = row_of(error)
     if isinstance(error, errors.StoredFailure):
-        passes = error.status == ERRORS[errors.StorageAway].status
-        row = Row(error.status, "{}", ERRORS[errors.StorageAway].retry_after_s if passes else 0)
+        again_s = ERRORS[errors.StorageAway].retry_after_s if error.status == errors.PASSING else 0
+        row = Row(error.status, "{}", again_s)
     headers = call.headers()
     if isinstance(error, errors.WrongMethod):
         headers |= {"Allow": error.allow, "Content-Security-Policy": _PAGE_POLICY}
