@@ -17,11 +17,14 @@ from pipeline.thin import laid_back, lifted_off
 from pipeline.types import FaceBox, FaceCrop, Image, Repaint, Share, SoftMask
 
 # Of a crop's side: what is under half as wide is lifted off, as strokes of text are, 4 of 256 px.
-# On 26 portraits with nothing over them, PSNR gains 0.93 dB at medium damage instead of 0.95, and
-# as much as before at light and heavy damage. Four that were shrunk by 8, under a line or a word,
-# gain 0.4 to 0.7 dB instead of nothing.
+# On 26 portraits with nothing over them, PSNR gains 0.95 dB at medium damage, as without it, and as
+# much as before at light and heavy damage. Four that were shrunk by 8, under a line or a word, gain
+# 0.4 to 0.7 dB instead of nothing.
 _THIN_SHARE = 9 / 256
 _THIN_LEVELS = 28.0
+# Of a crop's side: what is shorter is of the face, as the corners of its mouth and the light in its
+# eyes are. Without them the example at light damage gains 0.60 dB instead of 0.76.
+_LONG_SHARE = 14 / 256
 
 
 class Passes:
@@ -104,8 +107,9 @@ class Passes:
         """What the model sees of a crop: of a soft face, without what lies over it."""
         if not self._lifts_off or sharpness(crop.image, crop.box) >= SOFT_BELOW:
             return crop.image
-        half_px = max(1, round(_THIN_SHARE * crop.region.work_px / 2 - 0.5))
-        return Image(lifted_off(crop.image.pixels, 2 * half_px + 1, _THIN_LEVELS))
+        width_px = 2 * max(1, round(_THIN_SHARE * crop.region.work_px / 2 - 0.5)) + 1
+        least_px = round(_LONG_SHARE * crop.region.work_px)
+        return Image(lifted_off(crop.image.pixels, width_px, _THIN_LEVELS, least_px))
 
     def segment(
         self,

@@ -24,7 +24,7 @@ _FILLED_FROM_PX = 3
 _MOST = 0.4
 
 
-def lifted_off(pixels: Pixels, width_px: int, least_levels: float) -> Pixels:
+def lifted_off(pixels: Pixels, width_px: int, least_levels: float, least_px: int = 0) -> Pixels:
     """The picture without what is thin and stands out, filled in from around it (Telea, "An image
     inpainting technique based on the fast marching method", 2004).
 
@@ -32,6 +32,7 @@ def lifted_off(pixels: Pixels, width_px: int, least_levels: float) -> Pixels:
         pixels: (H, W) or (H, W, 3) levels.
         width_px: what is less than half as wide is thin; odd.
         least_levels: what is less off the median around it does not stand out.
+        least_px: what is shorter is left, as the corners of a mouth and the light in an eye are.
     """
     median = cv2.medianBlur(pixels, width_px)
     off = cv2.absdiff(pixels, median)
@@ -40,7 +41,7 @@ def lifted_off(pixels: Pixels, width_px: int, least_levels: float) -> Pixels:
     sigma = _SIGMA_OF_MEDIAN * float(np.median(off))
     stands_out = off > max(least_levels, _LEAST_SIGMAS * sigma)
     lies_over = stands_out & _sharp(pixels, _EDGE_SHARE * least_levels)
-    lies_over = cv2.dilate(lies_over.astype(np.uint8), _EDGE)
+    lies_over = _long(cv2.dilate(lies_over.astype(np.uint8), _EDGE), least_px)
     if not 0 < lies_over.mean() <= _MOST:
         return pixels
     filled: Pixels = cv2.inpaint(pixels, lies_over, _FILLED_FROM_PX, cv2.INPAINT_TELEA)
@@ -54,6 +55,14 @@ def _sharp(pixels: Pixels, least_levels: float) -> NDArray[np.bool_]:
         fine = fine.max(axis=2)
     near: NDArray[np.bool_] = cv2.dilate(fine, _NEAR) > least_levels
     return near
+
+
+def _long(lies_over: Pixels, least_px: int) -> Pixels:
+    """Without the patches that are shorter, upright or across."""
+    _, patch_of, patches, _ = cv2.connectedComponentsWithStats(lies_over, connectivity=8)
+    sides = patches[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
+    kept: Pixels = (sides >= least_px).astype(np.uint8)[patch_of] & lies_over
+    return kept
 
 
 def laid_back(painted: Image, original: Image, shown: Image) -> Image:

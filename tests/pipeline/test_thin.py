@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from example_calls import FACE, SOUND
 
+from evaluation.damages import damaged
 from pipeline.detailer import FaceDetailer
 from pipeline.health import is_badly_damaged, sharpness, strength_share
 from pipeline.request import DetailRequest, Recipe
@@ -63,6 +64,26 @@ def test_it_is_lifted_off_and_what_is_below_is_like_what_is_beside() -> None:
     assert np.abs(lifted.astype(int) - bare)[drawn].mean() < 10
     away = cv2.dilate(drawn.astype(np.uint8), np.ones((7, 7))) == 0
     assert (lifted[away] == bare[away]).all()
+
+
+def test_what_is_short_is_left() -> None:
+    bare = soft()
+    under = bare.copy()
+    # A mark of the size of the light in an eye.
+    cv2.circle(under, (150, 160), 2, (250,) * 3, -1, cv2.LINE_AA)
+    assert (lifted_off(under, 9, 28.0) != under).any()
+    assert (lifted_off(under, 9, 28.0, 14) == under).all()
+    line(under)
+    assert (lifted_off(under, 9, 28.0, 14) != under).any()
+
+
+def test_of_a_slightly_damaged_face_nothing_is() -> None:
+    """The corners of its mouth are thin and stand out, and so is the light in its eyes."""
+    crop = damaged(SOUND, "astronaut.png", "light", seed=0).pixels[30:218, 135:317]
+    crop = cv2.resize(crop, (256, 256), interpolation=cv2.INTER_CUBIC)
+    face = np.s_[50:210, 55:200]
+    assert (lifted_off(crop, 9, 28.0)[face] != crop[face]).any()
+    assert (lifted_off(crop, 9, 28.0, 14)[face] == crop[face]).all()
 
 
 def test_noise_is_not() -> None:
