@@ -41,7 +41,7 @@ def lifted_off(pixels: Pixels, width_px: int, least_levels: float, least_px: int
     sigma = _SIGMA_OF_MEDIAN * float(np.median(off))
     stands_out = off > max(least_levels, _LEAST_SIGMAS * sigma)
     lies_over = stands_out & _sharp(pixels, _EDGE_SHARE * least_levels)
-    lies_over = _long(cv2.dilate(lies_over.astype(np.uint8), _EDGE), least_px)
+    lies_over = _long(cv2.dilate(lies_over.astype(np.uint8), _EDGE), width_px, least_px)
     if not 0 < lies_over.mean() <= _MOST:
         return pixels
     filled: Pixels = cv2.inpaint(pixels, lies_over, _FILLED_FROM_PX, cv2.INPAINT_TELEA)
@@ -57,10 +57,11 @@ def _sharp(pixels: Pixels, least_levels: float) -> NDArray[np.bool_]:
     return near
 
 
-def _long(lies_over: Pixels, least_px: int) -> Pixels:
-    """Without the patches that are shorter, upright or across."""
-    _, patch_of, patches, _ = cv2.connectedComponentsWithStats(lies_over, connectivity=8)
-    sides = patches[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
+def _long(lies_over: Pixels, gap_px: int, least_px: int) -> Pixels:
+    """Without the patches that are shorter, upright or across; the letters of a word are one."""
+    joined = cv2.dilate(lies_over, np.ones((gap_px, gap_px), np.uint8))
+    _, patch_of, patches, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    sides = patches[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) - (gap_px - 1)
     kept: Pixels = (sides >= least_px).astype(np.uint8)[patch_of] & lies_over
     return kept
 

@@ -72,9 +72,9 @@ def test_what_is_short_is_left() -> None:
     # A mark of the size of the light in an eye.
     cv2.circle(under, (150, 160), 2, (250,) * 3, -1, cv2.LINE_AA)
     assert (lifted_off(under, 9, 28.0) != under).any()
-    assert (lifted_off(under, 9, 28.0, 14) == under).all()
+    assert (lifted_off(under, 9, 28.0, 32) == under).all()
     line(under)
-    assert (lifted_off(under, 9, 28.0, 14) != under).any()
+    assert (lifted_off(under, 9, 28.0, 32) != under).any()
 
 
 def test_of_a_slightly_damaged_face_nothing_is() -> None:
@@ -83,7 +83,7 @@ def test_of_a_slightly_damaged_face_nothing_is() -> None:
     crop = cv2.resize(crop, (256, 256), interpolation=cv2.INTER_CUBIC)
     face = np.s_[50:210, 55:200]
     assert (lifted_off(crop, 9, 28.0)[face] != crop[face]).any()
-    assert (lifted_off(crop, 9, 28.0, 14)[face] == crop[face]).all()
+    assert (lifted_off(crop, 9, 28.0, 32)[face] == crop[face]).all()
 
 
 def test_noise_is_not() -> None:
