@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from server_program import environment, server_url  # noqa: F401
 
 from server import ENV_PREFIX
 from server.cli.main import main

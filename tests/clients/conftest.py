@@ -9,18 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import PIL.Image
 import pytest
-from server_program import PROGRAM, environment_with, server_url  # noqa: F401
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the server and the commands beside it are told."""
-    data_dir = str(tmp_path_factory.mktemp("data"))
-    return environment_with(data_dir=data_dir, fetch_private_addresses="true")
+from server_program import PROGRAM
 
 
 @pytest.fixture
-def new_key(environment: dict[str, str], server_url: str) -> Callable[[int], str]:  # noqa: F811
+def new_key(environment: dict[str, str], server_url: str) -> Callable[[int], str]:
     """`new_key(credits)`: a key made by the command line beside the running server."""
     assert server_url
 

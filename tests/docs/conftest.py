@@ -6,16 +6,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from server_program import PROGRAM, environment_with, server_url  # noqa: F401
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return environment_with(data_dir=str(tmp_path_factory.mktemp("data")))
+from server_program import PROGRAM
 
 
 @pytest.fixture
-def shell(environment: dict[str, str], server_url: str) -> dict[str, str]:  # noqa: F811
+def shell(environment: dict[str, str], server_url: str) -> dict[str, str]:
     """The environment of a reader who has exported `KEY`."""
     assert server_url
     command = [PROGRAM, "keys", "create", "--credits", "1"]

@@ -10,15 +10,10 @@ from http_service import Service
 from page_browser import Visit, chromium, two_faces, visiting
 from page_relay import Relay, relaying
 from playwright.sync_api import Browser
-from server_program import PROGRAM, environment_with, server_url  # noqa: F401
+from server_program import PROGRAM
 from service_fixtures import service, shared_service  # noqa: F401
 
 Visiting = Callable[..., AbstractContextManager[Visit]]
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return environment_with(data_dir=str(tmp_path_factory.mktemp("data")))
 
 
 def new_key(environment: dict[str, str], *options: str) -> str:
@@ -28,13 +23,13 @@ def new_key(environment: dict[str, str], *options: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def key(environment: dict[str, str], server_url: str) -> str:  # noqa: F811
+def key(environment: dict[str, str], server_url: str) -> str:
     assert server_url
     return new_key(environment, "--credits", "1")
 
 
 @pytest.fixture(scope="module")
-def unlimited_key(environment: dict[str, str], server_url: str) -> str:  # noqa: F811
+def unlimited_key(environment: dict[str, str], server_url: str) -> str:
     assert server_url
     return new_key(environment, "--unlimited")
 
@@ -48,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, server_url: str) -> Iterator[Visit]:  # noqa: F811
+def visit(browser: Browser, server_url: str) -> Iterator[Visit]:
     """The page in a browser that was never here before."""
     with visiting(browser, server_url) as begun:
         yield begun

@@ -91,7 +91,7 @@ def test_keep_tone_leaves_what_is_blue_in_the_picture_blue():
     assert np.abs(kept - (90, 120, 170)).max() < 8
 
 
-@pytest.mark.parametrize("shrink", [12, 16])
+@pytest.mark.parametrize("shrink", [pytest.param(12, marks=pytest.mark.slow), 16])
 def test_soft_brown_eyes_do_not_turn_turquoise(detailer, shrink):
     portrait = cv2.resize(SOUND.pixels[:260, 100:360], (512, 512), interpolation=cv2.INTER_CUBIC)
     small = cv2.resize(portrait, (512 // shrink,) * 2, interpolation=cv2.INTER_AREA)

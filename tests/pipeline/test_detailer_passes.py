@@ -173,7 +173,7 @@ def test_each_step_says_whose_it_is_and_of_how_many(quick):
     assert {step.face for step in steps} == {2}, "the first is skipped, and keeps its number"
 
 
-@pytest.mark.parametrize("upscale", [1, 2, 4])
+@pytest.mark.parametrize("upscale", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_share_of_all_work_grows_while_the_picture_is_enlarged_too(quick, upscale):
     told = told_by(quick, request(samples=2, upscale=upscale), FACE)
     shares = [progress.share for progress in told]

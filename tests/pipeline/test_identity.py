@@ -67,7 +67,7 @@ def test_a_face_that_is_alike_enough_stays_as_it_was_repainted(quick):
     assert len(recorder.batches) == 2
 
 
-@pytest.mark.parametrize("passes", ["detail", "both"])
+@pytest.mark.parametrize("passes", ["detail", pytest.param("both", marks=pytest.mark.slow)])
 def test_one_that_is_not_is_repainted_from_half_as_much_noise(quick, passes):
     """The result is the one that half of the denoise would have had in the first place."""
     asked = request(passes=passes)
@@ -115,6 +115,7 @@ def test_a_stopped_call_compares_no_further_face(quick):
     assert len(stopped) == 1
 
 
+@pytest.mark.slow
 def test_only_the_doubtful_face_of_the_doubtful_sample_is_done_again(quick):
     asked = request(samples=2, passes="detail")
     found = cosines(quick, asked, [FACE, ELSEWHERE], 0.0)
@@ -135,6 +136,7 @@ def test_only_the_doubtful_face_of_the_doubtful_sample_is_done_again(quick):
     assert [(judged.sample, judged.face) for judged in result.identity] == sorted(found)
 
 
+@pytest.mark.slow
 def test_a_face_that_overlaps_a_rejected_one_is_still_repainted(quick):
     faces = [FACE, OVERLAPPING]
     found = cosines(quick, request(), faces, 0.0)
@@ -204,6 +206,7 @@ def test_a_profile_is_loaded_with_its_recogniser_and_the_settings_threshold(tiny
         load_gate(replace(profile, identity=None), "on")
 
 
+@pytest.mark.slow
 def test_a_profile_of_ones_own_names_the_two_files_of_sface(tiny_folder, tmp_path):
     write_sface(tmp_path / "sface.onnx")
     write_yunet(tmp_path / "yunet.onnx")

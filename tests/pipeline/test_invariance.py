@@ -97,7 +97,9 @@ def test_the_crowd_is_close(strong):
     assert FACES[1].x0 - FACES[0].x1 < 0.8 * FACE.longer_px
 
 
-@pytest.mark.parametrize("order", [1, -1], ids=["in order", "in reverse"])
+@pytest.mark.parametrize(
+    "order", [1, pytest.param(-1, marks=pytest.mark.slow)], ids=["in order", "in reverse"]
+)
 def test_a_face_is_the_same_alone_and_in_a_crowd_in_any_order(strong, alone, order):
     (together,) = strong.detail_faces(request(), FACES[::order]).images
     for face, image in zip(FACES, alone, strict=False):
@@ -111,6 +113,7 @@ def test_a_face_is_the_same_in_a_batch_of_samples(strong, alone):
         assert not alike(face, image, second)
 
 
+@pytest.mark.slow
 def test_overlapping_faces_elsewhere_change_nothing(strong, alone):
     """They take rounds of their own; the faces beside them do not."""
     far = FACES[-1]

@@ -56,10 +56,19 @@ def wait_until_ready(
 
 
 @pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the one server for all tests and the commands beside it are told. It fetches pictures
+    from the tests' own hosts.
+    """
+    data_dir = str(tmp_path_factory.mktemp("data"))
+    return environment_with(data_dir=data_dir, fetch_private_addresses="true")
+
+
+@pytest.fixture(scope="session")
 def server_url(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A ready server, for all tests of a folder whose conftest has the fixture `environment`."""
+    """A ready server on the tiny profile, as an operator starts it."""
     folder = tmp_path_factory.mktemp("server")
     process, url = run_server(folder, environment)
     try:

@@ -169,7 +169,7 @@ def test_every_file_that_the_profile_names_is_shipped_or_pulled() -> None:
     assert set(profile.upscaler.weights) == {2, 4}
 
 
-@pytest.mark.parametrize("size", ["vit_b", "vit_l", "vit_h"])
+@pytest.mark.parametrize("size", ["vit_b", pytest.param("vit_l", marks=pytest.mark.slow), "vit_h"])
 def test_segmenters_have_the_official_dimensions(size: str) -> None:
     config = json.loads((PACKAGE / "segmenter" / f"{size}.json").read_text())
     with torch.device("meta"):

@@ -135,9 +135,8 @@ def test_of_networks_that_take_turns_it_takes_the_unets(folder):
 
 # For each of two sizes: the blocks of both networks, which are alike; both networks, and the
 # decoder.
-@pytest.mark.parametrize(
-    ("mode", "least"), [("regional", 2), pytest.param("full", 5, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("mode", "least"), [("regional", 2), ("full", 5)])
+@pytest.mark.slow
 def test_compiled_it_paints_the_same(folder, mode, least):
     check_compiled(folder, CONFIG, mode, least)
 

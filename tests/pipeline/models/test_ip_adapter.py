@@ -180,9 +180,8 @@ def test_of_networks_that_take_turns_it_takes_one_before_the_first_step(folder):
     assert turns.index((networks["IP-Adapter"],)) < turns.index((networks["UNet"],))
 
 
-@pytest.mark.parametrize(
-    ("mode", "least"), [("regional", 1), pytest.param("full", 3, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("mode", "least"), [("regional", 1), ("full", 3)])
+@pytest.mark.slow
 def test_compiled_it_paints_the_same(folder, mode, least):
     check_compiled(folder, CONFIG, mode, least)
 

@@ -97,6 +97,7 @@ def test_between_two_unet_calls_there_is_no_copy_and_no_wait(tiny_folder, case):
     assert watch.between() == []
 
 
+@pytest.mark.slow
 def test_half_a_batch_where_memory_is_short(tiny_folder):
     def refuse(_unet: object, given: tuple[torch.Tensor, ...]) -> None:
         if len(given[0]) > 1:

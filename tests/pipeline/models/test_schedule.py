@@ -89,6 +89,7 @@ def _their_timesteps(scheduler, steps: int, strength: float) -> list[float]:
     return timesteps.tolist()
 
 
+@pytest.mark.slow
 def test_trailing_timesteps_are_the_exact_ones_for_every_number_of_steps(noise_model):
     """⌊1000 · k / n⌉ − 1 for k = n … 1, in fractions, whose `round` takes ties to the even one."""
     for total in range(1, 2001):

@@ -197,6 +197,7 @@ def test_a_running_request_can_be_cancelled_for_free(service: Service, method: s
     assert (again.status_code, again.json()["status"]) == (200, "FAILED")
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_request_that_is_cancelled_while_it_waits_takes_no_room(
     serve, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_doctor_reads_the_database_and_leaves_it_as_it_is(tmp_path: Path) -> Non
     assert said() == ("failed", "The database cannot be opened: file is not a database")
 
 
+@pytest.mark.slow
 def test_a_stopped_postgresql(cluster: Cluster, tmp_path: Path) -> None:
     settings = {"data_dir": str(tmp_path), "database_url": cluster.address}
     assert run(*CREATE, **settings).returncode == 0

@@ -52,6 +52,7 @@ def test_of_four_jobs_at_a_time_only_the_one_that_kills_its_worker_fails(starts:
     assert len(lives(starts)) <= 4
 
 
+@pytest.mark.slow
 def test_two_poisonous_jobs_fail_and_the_two_beside_them_do_not() -> None:
     async def poisoned() -> list[Outcome | BaseException]:
         async with serving(worker_concurrency=4) as pool:
@@ -64,6 +65,7 @@ def test_two_poisonous_jobs_fail_and_the_two_beside_them_do_not() -> None:
     assert_right(answers[2], 5)
 
 
+@pytest.mark.slow
 def test_while_suspects_run_alone_the_other_device_takes_several_jobs(
     tmp_path: Path,
 ) -> None:
