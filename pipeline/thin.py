@@ -41,7 +41,9 @@ def lifted_off(pixels: Pixels, width_px: int, least_levels: float, least_px: int
     sigma = _SIGMA_OF_MEDIAN * float(np.median(off))
     stands_out = off > max(least_levels, _LEAST_SIGMAS * sigma)
     lies_over = stands_out & _sharp(pixels, _EDGE_SHARE * least_levels)
-    lies_over = _long(cv2.dilate(lies_over.astype(np.uint8), _EDGE), width_px, least_px)
+    lies_over = cv2.dilate(lies_over.astype(np.uint8), _EDGE)
+    if least_px > 0:
+        lies_over = _long(lies_over, width_px, least_px)
     if not 0 < lies_over.mean() <= _MOST:
         return pixels
     filled: Pixels = cv2.inpaint(pixels, lies_over, _FILLED_FROM_PX, cv2.INPAINT_TELEA)
