@@ -3,26 +3,19 @@
 import base64
 import io
 import os
-import subprocess
 from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
 import pytest
-from server_program import PROGRAM
+import server_program
 
 
 @pytest.fixture
 def new_key(environment: dict[str, str], server_url: str) -> Callable[[int], str]:
     """`new_key(credits)`: a key made by the command line beside the running server."""
     assert server_url
-
-    def create(credits_: int) -> str:
-        command = [PROGRAM, "keys", "create", "--credits", str(credits_)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.split()[-1]
-
-    return create
+    return lambda credits_: server_program.new_key(environment, "--credits", str(credits_))
 
 
 @pytest.fixture(autouse=True)

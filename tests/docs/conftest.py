@@ -1,21 +1,18 @@
 """The real server on the tiny profile, and what a reader's shell knows."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-from server_program import PROGRAM
+from server_program import new_key
 
 
 @pytest.fixture
 def shell(environment: dict[str, str], server_url: str) -> dict[str, str]:
     """The environment of a reader who has exported `KEY`."""
     assert server_url
-    command = [PROGRAM, "keys", "create", "--credits", "1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return environment | {"KEY": done.stdout.split()[-1]}
+    return environment | {"KEY": new_key(environment, "--credits", "1")}
 
 
 @pytest.fixture

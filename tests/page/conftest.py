@@ -1,6 +1,5 @@
 """One real server on the tiny profile, and one browser, for all tests of the page."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,16 +9,10 @@ from http_service import Service
 from page_browser import Visit, chromium, two_faces, visiting
 from page_relay import Relay, relaying
 from playwright.sync_api import Browser
-from server_program import PROGRAM
+from server_program import new_key
 from service_fixtures import service, shared_service  # noqa: F401
 
 Visiting = Callable[..., AbstractContextManager[Visit]]
-
-
-def new_key(environment: dict[str, str], *options: str) -> str:
-    command = [PROGRAM, "keys", "create", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.split()[-1]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import server_program
 import yaml
 from pages import ROOT
 from server_program import environment_with, wait_until_ready
@@ -35,11 +36,7 @@ class Cluster:
 
     def new_key(self, amount: str | None = None) -> str:
         kind = ["--unlimited"] if amount is None else ["--credits", amount]
-        command = [PROGRAMS / "face-detailer", "keys", "create", *kind]
-        done = subprocess.run(
-            command, env=self.environment, check=True, capture_output=True, text=True
-        )
-        return done.stdout.split()[-1]
+        return server_program.new_key(self.environment, *kind)
 
     def client(self, key: str) -> httpx.Client:
         return httpx.Client(

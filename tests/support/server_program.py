@@ -55,6 +55,13 @@ def wait_until_ready(
     pytest.fail(f"The server did not get ready:\n{log.read_text()}")
 
 
+def new_key(environment: dict[str, str], *options: str) -> str:
+    """A key made by the command line, beside the server if it runs."""
+    command = [PROGRAM, "keys", "create", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the one server for all tests and the commands beside it are told. It fetches pictures

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from server_program import new_key
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = Path(sys.executable).parent
@@ -39,14 +40,7 @@ def test_a_key_that_is_made_beside_it_counts(tmp_path: Path) -> None:
                 printed += line
             printed_key = re.search(r"x-api-key: (SG_\w+)' ", printed)
             assert printed_key
-            made = subprocess.run(
-                [PROGRAMS / "face-detailer", "keys", "create", "--credits", "2"],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            for key in (printed_key[1], made.stdout.split()[-1]):
+            for key in (printed_key[1], new_key(environment, "--credits", "2")):
                 reply = httpx.get(
                     f"{found[1]}/v1/get-user-credits", headers={"x-api-key": key}, trust_env=False
                 )
