@@ -98,25 +98,40 @@ def _enlarge(job: Job) -> Outcome:
     return Outcome(pictures=tuple(files), width_px=size[0], height_px=size[1])
 
 
+async def _jobs_told() -> None:
+    """Wait for the tasks of stored jobs, in the server's loop."""
+    told = [task for task in asyncio.all_tasks() if task.get_name().startswith("job ")]
+    await asyncio.gather(*told, return_exceptions=True)
+
+
 @dataclass
 class Service:
-    """A running server. `client` sends no key by itself."""
+    """A running server. `client` sends no key by itself. `loop`: the server's own."""
 
     url: str
     engine: ResizeEngine
     client: httpx.Client
     keys: KeyRing
     database: Database
+    loop: asyncio.AbstractEventLoop
 
-    def until_idle(self, timeout_s: float = 10) -> None:
-        """Wait for the end of every stored job."""
+    def until_idle(self, timeout_s: float = 60) -> None:
+        """Wait for the end of every stored job, and until it is told.
+
+        Raises:
+            TimeoutError: a job has not ended by then.
+        """
         open_jobs = select(JOBS.c.id).where(JOBS.c.state.in_(OPEN_STATES)).limit(1)
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        while True:
             with self.database.begin() as connection:
                 if connection.scalar(open_jobs) is None:
-                    return
+                    break
+            if time.monotonic() > deadline:
+                raise TimeoutError("a stored job has not ended")
             time.sleep(0.02)
+        # Log, metrics, events and files hear of an end after the database.
+        asyncio.run_coroutine_threadsafe(_jobs_told(), self.loop).result(timeout_s)
 
     def new_key(self, amount: str | None = None) -> str:
         return self.keys.create_account("test", None if amount is None else Decimal(amount))
@@ -144,7 +159,13 @@ def running(
     options |= {"loop": "asyncio", "http": "h11"}
     config = uvicorn.Config(app, port=0, timeout_graceful_shutdown=1, **options)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         while not server.started:
@@ -153,7 +174,7 @@ def running(
         port = server.servers[0].sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-            yield Service(url, engine, client, KeyRing(database), database)
+            yield Service(url, engine, client, KeyRing(database), database, loops[0])
     finally:
         server.should_exit = True
         thread.join()
