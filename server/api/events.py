@@ -41,6 +41,11 @@ class EventLog:
         return bool(self._events) and self._events[-1].name in FINAL
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing has happened yet."""
+        return not self._events
+
+    @property
     def is_waiting(self) -> bool:
         """Whether nothing has happened, or nothing since the job was queued."""
         return not self._events or self._events[-1].name == "queued"

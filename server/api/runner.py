@@ -155,7 +155,11 @@ class JobRunner:
             return True
 
     def _start(self, job: StoredJob, place: Place, reservation: contextlib.ExitStack) -> None:
-        self._desk.events.of(job.id).add("processing", {})
+        log = self._desk.events.of(job.id)
+        if log.is_empty:
+            # Begun before it was told its place.
+            log.add("queued", {"place": 0})
+        log.add("processing", {})
         work = asyncio.create_task(self._working.result(job, place), name=f"work of {job.id}")
         self._running[job.id] = running = _Running(job, work)
         task = asyncio.create_task(self._do(running, reservation), name=f"job {job.id}")

@@ -136,7 +136,10 @@ class Submitting:
         # Accepted, even if the storage is away just now; who follows it is told its place.
         with contextlib.suppress(StorageAway):
             place = await self._desk.jobs.ahead(job)
-            self._desk.events.of(job.id).add("queued", {"place": place})
+            log = self._desk.events.of(job.id)
+            # Else it was begun meanwhile.
+            if log.is_waiting:
+                log.add("queued", {"place": place})
         self._runner.wake()
         return job
 

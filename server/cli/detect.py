@@ -15,7 +15,7 @@ from server.cli.texts import printable
 from server.errors import OperatorError, UsageError
 
 if TYPE_CHECKING:
-    from face_detailer_client import Detections
+    from face_detailer_client.values import Detections, Face
     from server.cli.sources import Source
     from server.settings import Settings
     from server.types import DetectOptions
@@ -92,10 +92,10 @@ def detect(
         for source, place in zip(sources, places, strict=True):
             try:
                 found = finder.find(source, _drawing(options, place))
-                _print(source if many else None, found, as_json=as_json)
-                if place is not None and found.overlay is not None:
-                    _write(place, found.overlay, quiet=as_json)
+                # Before it is shown: whoever has seen it may stop the rest, and it is kept.
+                drawn = _draw(found, place)
                 done += 1
+                _print(source if many else None, found, drawn, as_json=as_json)
             except PictureFailed as error:
                 _complain(f"{source.shown}: {error}")
                 failed += 1
@@ -152,29 +152,33 @@ def _drawing(options: "DetectOptions", place: Path | None) -> "DetectOptions":
     return replace(options, encoding=encoding, overlay=True)
 
 
-def _write(file: Path, data: bytes, *, quiet: bool) -> None:
+def _draw(found: "Detections", place: Path | None) -> Path | None:
+    """The file that holds the drawing; None: none was asked for.
+
+    Raises:
+        PictureFailed: it cannot be written.
+    """
     from server.cli.results import PictureFailed
     from weights.files import write_file
 
+    if place is None or found.overlay is None:
+        return None
     try:
-        write_file(file, data)
+        write_file(place, found.overlay)
     except OSError as error:
-        raise PictureFailed(f"{file}: {error.strerror}") from error
-    if not quiet:
-        print(
-            f"Drawn into {printable(str(file))}: faces green, their crops blue, "
-            "rejected detections orange."
-        )
+        raise PictureFailed(f"{place}: {error.strerror}") from error
+    return place
 
 
 def _complain(sentence: str) -> None:
     print("face-detailer:", printable(sentence), file=sys.stderr, flush=True)
 
 
-def _print(source: "Source | None", found: "Detections", *, as_json: bool) -> None:
-    """`source`: named where there may be several."""
+def _print(
+    source: "Source | None", found: "Detections", drawn: Path | None, *, as_json: bool
+) -> None:
+    """`source`: named where there may be several. `drawn`: the drawing's file, if there is one."""
     from server.cli.reporting import faces
-    from server.cli.tables import print_table
 
     if as_json:
         report = asdict(found)
@@ -183,7 +187,17 @@ def _print(source: "Source | None", found: "Detections", *, as_json: bool) -> No
         return
     heading = "" if source is None else f"{source.shown}: "
     print(f"{heading}{faces(len(found.faces))}.")
-    every = (*found.faces, *found.rejected)
+    _print_faces((*found.faces, *found.rejected))
+    if drawn is not None:
+        print(
+            f"Drawn into {printable(str(drawn))}: faces green, their crops blue, "
+            "rejected detections orange."
+        )
+
+
+def _print_faces(every: "Sequence[Face]") -> None:
+    from server.cli.tables import print_table
+
     if not every:
         return
     rows = []

@@ -13,9 +13,9 @@ import server_program
 
 @pytest.fixture
 def new_key(environment: dict[str, str], server_url: str) -> Callable[[int], str]:
-    """`new_key(credits)`: a key made by the command line beside the running server."""
+    """`new_key(credits)`: a key made beside the running server."""
     assert server_url
-    return lambda credits_: server_program.new_key(environment, "--credits", str(credits_))
+    return lambda credits_: server_program.new_key(environment, str(credits_))
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from steered_server import PICTURE, Steered, steered, until
+from steered_server import PICTURE, Steered, steered
+from waiting import until
 
 CALLERS = 6
 PRICE_UNITS = 10**8

@@ -154,6 +154,7 @@ def test_a_stream_that_breaks_goes_on(server_url, new_key, picture):
     assert len(Breaks.asked) >= 2
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_after_a_long_silence_goes_on_too(server_url, new_key, picture):
     """Patience begins when the connection is lost, not at the last event."""
 

@@ -12,7 +12,7 @@ from server_program import new_key
 def shell(environment: dict[str, str], server_url: str) -> dict[str, str]:
     """The environment of a reader who has exported `KEY`."""
     assert server_url
-    return environment | {"KEY": new_key(environment, "--credits", "1")}
+    return environment | {"KEY": new_key(environment, "1")}
 
 
 @pytest.fixture

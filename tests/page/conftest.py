@@ -18,13 +18,13 @@ Visiting = Callable[..., AbstractContextManager[Visit]]
 @pytest.fixture(scope="module")
 def key(environment: dict[str, str], server_url: str) -> str:
     assert server_url
-    return new_key(environment, "--credits", "1")
+    return new_key(environment, "1")
 
 
 @pytest.fixture(scope="module")
 def unlimited_key(environment: dict[str, str], server_url: str) -> str:
     assert server_url
-    return new_key(environment, "--unlimited")
+    return new_key(environment, None)
 
 
 # Not for the whole session: while Playwright runs, so does its event loop, in this very thread, and

@@ -30,9 +30,9 @@ WITH_FILE = """
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_pictures_are_dropped_and_pasted(visit: Visit, two: Path, way: str) -> None:
     data = base64.b64encode(two.read_bytes()).decode()
-    for name in ("one.png", "<b>two</b>.png"):
+    for count, name in enumerate(("one.png", "<b>two</b>.png"), start=1):
         visit.page.evaluate(WITH_FILE, [data, name, way])
-    expect(visit["#pictures li"]).to_have_count(2)
+        expect(visit["#pictures li"]).to_have_count(count)
     expect(visit["#title"]).to_have_text("<b>two</b>.png, 400 × 220")
     expect(visit["#drop-hint"]).to_be_hidden()
     expect(visit["#go-all"]).to_have_text("Detail all 2")

@@ -127,6 +127,7 @@ def test_passes_run_what_they_say(quick, image, passes, runs):
     assert len(progress_of(quick, request(image, passes=passes), FACE)) == STEPS * runs
 
 
+@pytest.mark.slow
 def test_a_large_sharp_face_starts_in_less_noise_unless_told_not_to(detailer):
     large = Image(cv2.resize(SOUND.pixels, None, fx=2.5, fy=2.5, interpolation=cv2.INTER_CUBIC))
     face = FaceBox(*(2.5 * side for side in (FACE.x0, FACE.y0, FACE.x1, FACE.y1)), score=0.9)
@@ -244,6 +245,7 @@ def test_overlapping_faces_are_repainted_one_after_the_other(quick):
     assert not same(together.images[0], first.images[0])
 
 
+@pytest.mark.slow
 def test_two_threads_at_once_get_what_they_get_one_after_the_other(quick):
     """Up to two levels: their steps share UNet calls of another batch size."""
     requests = [request(), request(SOUND, seed=3, guidance_scale=9.0)]
@@ -260,6 +262,7 @@ def test_two_threads_at_once_get_what_they_get_one_after_the_other(quick):
 # --- answers that are not finite ---
 
 
+@pytest.mark.slow
 def test_where_no_face_gets_a_finite_answer_the_model_has_failed(quick, poisoned):
     broken = rebuilt(quick, poisoned)
     for asked in (request(samples=2), request(passes="detail")):

@@ -118,10 +118,10 @@ def test_how_the_picture_is_turned_is_read_from_imagemagicks_text_too():
 def test_a_chunk_that_looks_like_many_others_costs_no_time():
     decoys = b"\x02\0\0\0IDAT" * 3_000_000
     data = with_png_chunk(PLAIN, wrong_length(png_chunk(b"tEXt", decoys), -100))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidImage):
         read(data)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_an_animations_still_picture_is_read():

@@ -32,7 +32,7 @@ def test_eight_bits_in_any_known_compression(compression, tile, channels):
 
 
 @pytest.mark.parametrize("compression", PICTURES)
-@pytest.mark.parametrize("side", [32, 2000])
+@pytest.mark.parametrize("side", [32, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_strip_of_another_size_than_the_header_tells_is_refused(compression, side):
     """What is in it would pass the limits."""
     large = tiff(

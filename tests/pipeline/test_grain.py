@@ -120,6 +120,7 @@ def test_grain_is_the_seeds_and_can_be_turned_off(smoothing):
         assert np.array_equal(image.pixels[beside], grainy.pixels[beside])
 
 
+@pytest.mark.slow
 def test_grain_that_is_nearly_all_left_gets_none_added(detailer):
     """A face hardly changed keeps the pixels it has."""
     smooth, face = portrait()
@@ -156,7 +157,7 @@ def test_dark_parts_with_less_grain_get_less(smoothing):
         assert 0.7 < after[half].std() / before[half].std() < 1.35
 
 
-@pytest.mark.parametrize("sigma", [0.0, 1.5])
+@pytest.mark.parametrize("sigma", [pytest.param(0.0, marks=pytest.mark.slow), 1.5])
 def test_a_picture_without_visible_grain_gets_next_to_none(smoothing, sigma):
     smooth, face = portrait()
     image = picture(smooth + grain(smooth.shape, sigma, 0, 3))

@@ -191,6 +191,7 @@ def test_the_recogniser_sees_the_face_upright(quick, turns):
 # --- recognisers and where they come from ---
 
 
+@pytest.mark.slow
 def test_dlibs_network_takes_a_repaint_for_the_same_person(detailer, tiny_folder):
     recogniser, threshold = DlibRecogniser(), read_profile(tiny_folder).identity.threshold
     gate = IdentityGate(recogniser, threshold)

@@ -132,14 +132,14 @@ def test_the_header_of_a_file_of_50_megabytes_costs_nothing():
     jpeg = file_of(PIL.Image.fromarray(photograph()), "JPEG") + bytes(50_000_000)
     tiff = file_of(PIL.Image.new("RGB", (side, side)), "TIFF")
     for file, width in ((data, side), (jpeg, 64), (tiff, side)):
-        started = time.perf_counter()
+        started = time.process_time()
         tracemalloc.start()
         header = read_header(file, max_pixels=10**8, max_side_px=side)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert header.width_px == width
         assert peak < 5_000_000
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_the_header_of_a_file_of_50_megabytes_costs_nothing():
     ids=["png", "jpeg", "gif"],
 )
 def test_a_header_in_millions_of_pieces_is_refused_at_once(data):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidImage, match="broken or incomplete"):
         read_header(data, **LIMITS)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_a_png_that_says_behind_its_pixels_how_it_is_turned_is_decoded_upright():

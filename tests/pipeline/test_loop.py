@@ -212,8 +212,10 @@ def test_a_short_walk_does_not_wait_behind_long_ones(predict, make_trajectory, s
         riding = pool.submit(loop.run, long, count, stop.is_set)
         started.wait()
         before = len(steps)
-        ride(loop, make_trajectory(Plan(side=side, steps=3)))
-        waited = len(steps) - before
+        ended = []
+        short = make_trajectory(Plan(side=side, steps=3))
+        loop.run([short], lambda _index: ended.append(len(steps)), lambda: False)
+        waited = ended[-1] - before
         stop.set()
         with pytest.raises(Stopped):
             riding.result()

@@ -106,6 +106,7 @@ def test_a_face_stays_in_its_pictures_tone(detailer, tone, mark):
     assert more.max() < 12, "a mark is no licence to paint beside it"
 
 
+@pytest.mark.slow
 def test_an_enlarged_black_and_white_photograph_stays_one(detailer):
     """Enlarging may tint by a few levels, which nobody sees."""
     (result,) = detailer(asking(Image(toned("grey")), "blue eyes, red lips", 0.4, upscale=2)).images

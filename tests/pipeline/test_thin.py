@@ -93,7 +93,8 @@ def test_noise_is_not() -> None:
     assert changed.mean() < 0.02
 
 
-@pytest.mark.parametrize("draw", [pytest.param(line, marks=pytest.mark.slow), word])
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", [line, word])
 def test_the_face_below_it_is_restored_all_the_same(detailer: FaceDetailer, draw: Draw) -> None:
     bare = soft()
     under = bare.copy()

@@ -1,7 +1,11 @@
 """A good call, and what a refusal must look like."""
 
 import base64
+import contextlib
+import json
 import re
+import socket
+from collections.abc import Iterator, Mapping
 
 import httpx
 from http_service import encoded
@@ -17,3 +21,17 @@ def assert_error(reply: httpx.Response, status: int, text: str) -> None:
     assert re.fullmatch(r"\d+\.\d{1,3}", reply.headers["x-generation-time"])
     assert re.fullmatch(r"\d+\.\d{1,10}", reply.headers["x-remaining-credits"])
     assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["x-request-id"])
+
+
+@contextlib.contextmanager
+def hanging_up(url: str, path: str, key: str, body: Mapping[str, object]) -> Iterator[None]:
+    """A call whose sender goes away, without having read anything, when the block ends."""
+    host, port = url.removeprefix("http://").split(":")
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nx-api-key: {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head.encode() + content)
+        yield

@@ -97,9 +97,10 @@ class _Handler(BaseHTTPRequestHandler):
         if word in ("cut", "stall", "short"):
             body = body[: int(argument)]
             self.close_connection = True
+        # Counted before: whoever has it all may look at once.
+        self.server.state.sent += len(body)
         self.wfile.write(body)
         self.wfile.flush()
-        self.server.state.sent += len(body)
         if word == "stall":
             self.server.state.released.wait(STALL_S)
 

@@ -68,7 +68,11 @@ class Visit:
         expect(self["#key-dialog"]).to_be_hidden()
 
     def choose(self, *files: Path) -> None:
+        # Without pictures the last ones are hidden, and still there.
+        pictures = self["#pictures li:visible"]
+        before = pictures.count()
         self["#files"].set_input_files(list(files))
+        expect(pictures).to_have_count(before + len(files))
         expect(self["#work"]).to_be_visible()
 
     def set(self, **fields: str) -> None:

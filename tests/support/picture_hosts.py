@@ -68,7 +68,7 @@ class Site(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "1000")
         self.end_headers()
         with contextlib.suppress(OSError):
-            for _ in range(40):
+            for _ in range(400):
                 self.wfile.write(b"x")
                 time.sleep(0.1)
 

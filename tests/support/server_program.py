@@ -5,12 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
 import pytest
 
 from server import ENV_PREFIX
+from server.accounts.database import open_database
+from server.accounts.keys import KeyRing
+from server.settings import Settings
 
 PROGRAM = Path(sys.executable).with_name("face-detailer")
 READY_S = 120.0
@@ -55,11 +59,15 @@ def wait_until_ready(
     pytest.fail(f"The server did not get ready:\n{log.read_text()}")
 
 
-def new_key(environment: dict[str, str], *options: str) -> str:
-    """A key made by the command line, beside the server if it runs."""
-    command = [PROGRAM, "keys", "create", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.split()[-1]
+def new_key(environment: dict[str, str], credits_: str | None) -> str:
+    """A key as the command line makes it beside a server, without its start; None: unlimited."""
+    data_dir = Path(environment[f"{ENV_PREFIX}DATA_DIR"])
+    engine = open_database(Settings(data_dir=data_dir))
+    try:
+        amount = None if credits_ is None else Decimal(credits_)
+        return KeyRing(engine).create_account("test", amount)
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +76,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     from the tests' own hosts.
     """
     data_dir = str(tmp_path_factory.mktemp("data"))
-    return environment_with(data_dir=data_dir, fetch_private_addresses="true")
+    return environment_with(data_dir=data_dir, fetch_private_addresses="true", metrics="true")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from weights.store import Event
 
 REPO = Hub("someone/inpainting", "0" * 40)
 SITE = Site("https://files.example/models/")
-IMPATIENT = Patience(tries=3, wait_s=0.01, timeout_s=0.5)
+QUICK = Patience(tries=3, wait_s=0.01, timeout_s=10)
 UNET_PATH = f"/{REPO.repo}/resolve/{REPO.revision}/unet/big.fp16.safetensors"
 CONFIG_PATH = f"/{REPO.repo}/resolve/{REPO.revision}/unet/config.json"
 PICKLE_PATH = "/v1/upscaler.pth"
@@ -45,6 +45,7 @@ class Profile:
     upscaler: dict[str, torch.Tensor]
     files: list[Download]
     events: list[Event] = field(default_factory=list)
+    patience: Patience = QUICK
 
     def pull(self, **mirrors: object) -> None:
         chosen = {
@@ -57,7 +58,7 @@ class Profile:
             self.folder,
             self.package,
             Mirrors(**{**chosen, **mirrors}),
-            IMPATIENT,
+            self.patience,
             self.events.append,
         )
 

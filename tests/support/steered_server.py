@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -20,16 +20,10 @@ from pathlib import Path
 import httpx
 from http_service import encoded
 from server_program import PROGRAM, environment_with
+from waiting import until
 
 DEADLINE_S = 60.0
 PICTURE = base64.b64encode(encoded()).decode()
-
-
-def until(condition: Callable[[], object], within_s: float = DEADLINE_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @dataclass

@@ -24,6 +24,7 @@ def relative(got: torch.Tensor, wanted: torch.Tensor) -> float:
 @needs_compiler
 @pytest.mark.parametrize("silu", [True, False])
 @pytest.mark.parametrize(("channels", "height"), [(16, 12), (40, 7), (80, 1), (96, 9), (192, 6)])
+@pytest.mark.slow
 def test_the_kernel_is_torchs_group_norm_with_its_gradients(
     channels: int, height: int, *, silu: bool
 ) -> None:

@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,13 +58,17 @@ def test_two_processes_take_the_same_steps_from_batches_of_their_own(tmp_path: P
     assert first["share"] == second["share"] < 0.4
 
 
-def test_minutes_are_minutes_of_steps_whatever_was_prepared_before() -> None:
-    budget = common.Budget(0.3)
-    time.sleep(0.5)
+def test_minutes_are_minutes_of_steps_whatever_was_prepared_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
+    monkeypatch.setattr(common, "time", clock)
+    budget = common.Budget(0.25)
+    clock.now_s += 100
     assert budget.elapsed_s() == 0
     steps = 0
     for _ in budget.steps():
-        time.sleep(0.05)
+        clock.now_s += 0.0625
         steps += 1
-    assert 2 <= steps <= 6
-    assert budget.elapsed_s() >= 0.3
+    assert steps == 4
+    assert budget.elapsed_s() == 0.25

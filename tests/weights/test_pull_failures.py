@@ -4,6 +4,7 @@ import email.utils
 import hashlib
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_an_answer_without_length_that_ends_early_goes_on(profile: Profile) -> N
 
 
 def test_a_stall_ends_after_the_time_limit_and_goes_on(profile: Profile) -> None:
+    profile.patience = replace(profile.patience, timeout_s=0.5)
     profile.server.behaviours[UNET_PATH] = ["stall 1000"]
     profile.only(UNET)
     started = time.monotonic()
@@ -127,6 +129,7 @@ def test_a_server_that_says_when_is_asked_then(profile: Profile, refusal: str) -
     assert profile.problems() == []
 
 
+@pytest.mark.slow
 def test_a_server_that_says_a_date_is_asked_then(profile: Profile) -> None:
     soon = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=4), usegmt=True)
     profile.server.behaviours[UNET_PATH] = [f"429 {soon}"]

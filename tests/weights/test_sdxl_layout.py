@@ -9,7 +9,7 @@ import pytest
 import torch
 from file_server import FileServer
 from safetensors.torch import load_file, save
-from small_profile import IMPATIENT, pickled
+from small_profile import QUICK, pickled
 from spandrel.architectures.Compact import Compact
 
 from pipeline.detailer import FaceDetailer
@@ -86,7 +86,7 @@ def test_what_is_pulled_is_what_is_loaded(
     prefixes = {f.source.prefix: f"{server.url}/" for f in files if isinstance(f.source, Site)}
     mirrors = Mirrors(server.url, tuple(prefixes.items()))
     folder = profile_folder(name, tmp_path)
-    pull(files, folder, package, mirrors, IMPATIENT, lambda _: None)
+    pull(files, folder, package, mirrors, QUICK, lambda _: None)
     detailer = load(profile_path(name, tmp_path), "cpu")
     assert detailer.profile.name == name
     assert isinstance(detailer, FaceDetailer)

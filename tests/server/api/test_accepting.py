@@ -71,7 +71,8 @@ def test_a_sender_that_hangs_up_while_its_job_is_written_leaves_the_picture(bank
                 async with asyncio.timeout(DEADLINE_S):
                     while not inputs(bank):
                         await asyncio.sleep(0.01)
-                await asyncio.sleep(0.5)
+                # Its job is being written by then, behind the lock.
+                await asyncio.sleep(1.5)
                 call.cancel()
                 await asyncio.sleep(0.1)
             with contextlib.suppress(asyncio.CancelledError):

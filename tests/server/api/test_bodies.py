@@ -97,7 +97,7 @@ def test_what_cannot_be_inflated_is_400(service: Service, packed: bytes) -> None
     assert_error(reply, 400, "The body is not compressed as Content-Encoding says")
 
 
-@pytest.mark.parametrize("name", ["gzip", "deflate"])
+@pytest.mark.parametrize("name", ["gzip", pytest.param("deflate", marks=pytest.mark.slow)])
 def test_a_bomb_is_refused_when_it_passes_the_limit(serve, name: str) -> None:
     with serve(max_body_bytes=2**20) as service:
         packer = zlib.compressobj(9, wbits=31 if name == "gzip" else 15)

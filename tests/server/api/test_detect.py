@@ -9,7 +9,8 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
-from http_service import Service, running
+from http_service import running
+from server_program import new_key
 from workers_support import pixels, png, until_ready
 
 from server.engine.workers import WorkerPool
@@ -22,35 +23,34 @@ FACE = (180, 70, 272, 178)
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), devices=("cpu",), profile="tiny")
-    with running(settings, WorkerPool(settings)) as service:
-        until_ready(service.client)
-        yield service
+def tiny(server_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server_url, timeout=60, trust_env=False) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def key(tiny: Service) -> str:
+def key(environment: dict[str, str]) -> str:
     """An account without credits."""
-    return tiny.new_key("0")
+    return new_key(environment, "0")
 
 
-def post(service: Service, key: str, picture: PIL.Image.Image, **fields: str) -> httpx.Response:
+def post(client: httpx.Client, key: str, picture: PIL.Image.Image, **fields: str) -> httpx.Response:
     files = {"image": ("picture.png", png(np.asarray(picture)), "image/png")}
-    return service.client.post(PATH, headers={"x-api-key": key}, files=files, data=fields)
+    return client.post(PATH, headers={"x-api-key": key}, files=files, data=fields)
 
 
 def assert_at(box: list[float], wanted: tuple[float, ...]) -> None:
     assert box == pytest.approx(wanted, abs=12)
 
 
-def test_the_face_is_told_and_nothing_is_charged(tiny: Service, key: str) -> None:
+def test_the_face_is_told_and_nothing_is_charged(tiny: httpx.Client, key: str) -> None:
     reply = post(tiny, key, ASTRONAUT)
     assert reply.status_code == 200
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["x-cost"] == "0.0"
     assert reply.headers["X-remaining-credits"] == "0.0"
-    assert tiny.credits_of(key) == 0.0
+    credits_ = tiny.get("/v1/get-user-credits", headers={"x-api-key": key}).json()
+    assert credits_["credits"] == 0.0
     body = reply.json()
     assert list(body) == ["width", "height", "faces", "rejected", "left_out"]
     assert (body["width"], body["height"]) == ASTRONAUT.size
@@ -60,7 +60,7 @@ def test_the_face_is_told_and_nothing_is_charged(tiny: Service, key: str) -> Non
     assert face["quarter_turns"] == 0
 
 
-def test_an_upside_down_face_is_told_and_drawn(tiny: Service, key: str) -> None:
+def test_an_upside_down_face_is_told_and_drawn(tiny: httpx.Client, key: str) -> None:
     picture = ASTRONAUT.transpose(PIL.Image.Transpose.ROTATE_180)
     width, height = picture.size
     body = post(tiny, key, picture, overlay="true", image_format="png").json()
@@ -85,7 +85,7 @@ def test_an_upside_down_face_is_told_and_drawn(tiny: Service, key: str) -> None:
     ],
 )
 def test_why_a_face_is_left_out(
-    tiny: Service, key: str, fields: dict[str, str], reason: str
+    tiny: httpx.Client, key: str, fields: dict[str, str], reason: str
 ) -> None:
     body = post(tiny, key, ASTRONAUT, **fields).json()
     assert body["faces"] == []
@@ -95,12 +95,14 @@ def test_why_a_face_is_left_out(
     assert "overlay" not in body
 
 
-def test_at_threshold_0_the_face_is_found_like_at_the_profiles(tiny: Service, key: str) -> None:
+def test_at_threshold_0_the_face_is_found_like_at_the_profiles(
+    tiny: httpx.Client, key: str
+) -> None:
     (face,) = post(tiny, key, ASTRONAUT).json()["faces"]
     assert face in post(tiny, key, ASTRONAUT, detection_threshold="0").json()["faces"]
 
 
-def test_a_picture_without_a_face(tiny: Service, key: str) -> None:
+def test_a_picture_without_a_face(tiny: httpx.Client, key: str) -> None:
     body = post(tiny, key, PIL.Image.new("RGB", (120, 80), "teal"), overlay="true").json()
     assert (body["faces"], body["rejected"]) == ([], [])
     overlay = PIL.Image.open(io.BytesIO(base64.b64decode(body["overlay"])))
@@ -150,21 +152,21 @@ def test_a_request_over_its_budget_gets_the_largest_faces(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_wrong_values(tiny: Service, key: str, fields: dict[str, str], sentence: str) -> None:
+def test_wrong_values(tiny: httpx.Client, key: str, fields: dict[str, str], sentence: str) -> None:
     reply = post(tiny, key, ASTRONAUT, **fields)
     assert (reply.status_code, reply.json()) == (400, {"error": sentence})
 
 
-def test_what_else_is_refused(tiny: Service, key: str) -> None:
+def test_what_else_is_refused(tiny: httpx.Client, key: str) -> None:
     headers = {"x-api-key": key}
-    reply = tiny.client.post(PATH, headers=headers, json={"prompt": "a face"})
+    reply = tiny.post(PATH, headers=headers, json={"prompt": "a face"})
     assert (reply.status_code, reply.json()["error"]) == (
         400,
         "Image is Mandatory and must be provided",
     )
-    reply = tiny.client.post(PATH, headers=headers, json={"image": "AAAA"})
+    reply = tiny.post(PATH, headers=headers, json={"image": "AAAA"})
     assert reply.status_code == 400
     assert reply.json()["error"].startswith("Invalid image: ")
-    assert tiny.client.post(PATH, json={"image": "AAAA"}).status_code == 401
-    assert tiny.client.get(PATH, headers=headers).status_code == 405
-    assert tiny.client.post(PATH, headers=headers, content=b"x").status_code == 406
+    assert tiny.post(PATH, json={"image": "AAAA"}).status_code == 401
+    assert tiny.get(PATH, headers=headers).status_code == 405
+    assert tiny.post(PATH, headers=headers, content=b"x").status_code == 406

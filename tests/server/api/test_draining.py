@@ -118,7 +118,11 @@ def test_every_client_reads_why_its_large_body_is_refused(
         assert answer == (status, error)
 
 
-def test_the_connection_of_a_short_body_is_used_again(small: Service) -> None:
+def test_the_connection_of_a_short_body_is_used_again(
+    small: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Head and body are sent one after the other, on a busy machine with a pause.
+    monkeypatch.setattr("server.api.draining._SHORT_WAIT_S", 30)
     for _ in range(3):
         reply = small.client.post(PATH, content=b"x" * 1000, headers={"x-api-key": "SG_wrong"})
         assert reply.status_code == 401
@@ -139,7 +143,8 @@ def test_the_answer_does_not_wait_for_the_body(small: Service, length: int) -> N
     with begun(small, length) as connection:
         started = time.monotonic()
         reply = connection.recv(65536)
-        assert time.monotonic() - started < 2
+        # And not for a minute, as long as a body may take.
+        assert time.monotonic() - started < 15
     assert reply.startswith(b"HTTP/1.1 401 ")
     assert b"connection: close" in reply.lower()
 
@@ -154,11 +159,9 @@ def test_a_body_without_end_is_not_read_for_ever(small: Service) -> None:
 
 
 def test_a_slow_sender_of_a_refused_body_is_left_in_time(tmp_path: Path) -> None:
-    with (
-        running(Settings(data_dir=tmp_path, body_timeout_s=0.5)) as service,
-        begun(service, 10**6) as connection,
-    ):
+    with running(Settings(data_dir=tmp_path, body_timeout_s=0.5)) as service:
         started = time.monotonic()
-        while connection.recv(65536):
-            pass
-        assert 0.3 < time.monotonic() - started < 5
+        with begun(service, 10**6) as connection:
+            while connection.recv(65536):
+                pass
+        assert 0.3 < time.monotonic() - started < 15

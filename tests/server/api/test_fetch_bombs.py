@@ -44,7 +44,7 @@ def test_a_bomb_costs_little_memory_and_holds_nobody_up(
         reply = server.client.post("/v1/face-detailer", json=body)
     assert (reply.status_code, reply.json()) == (status, {"error": f"Invalid image: {error}"})
     assert seen.grown_mib < 5 * LIMIT_MIB
-    assert max(seen.waits_s) < 2
+    assert max(seen.waits_s) < 5
 
 
 @pytest.mark.parametrize(

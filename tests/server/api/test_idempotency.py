@@ -7,7 +7,8 @@ import httpx
 import pytest
 from contract_calls import assert_error
 from http_service import Service, encoded
-from v2_calls import ended, until
+from v2_calls import ended
+from waiting import until
 
 PICTURE = encoded()
 TEXT = base64.b64encode(PICTURE).decode()

@@ -51,7 +51,7 @@ def cost(server: MeasuredServer, body: bytes, kind: str = "application/json") ->
     with server.watched() as seen:
         reply = server.client.post("/v1/face-detailer", content=pieces, headers=headers)
     assert seen.grown_mib * MIB < max(3 * len(body), 16 * MIB)
-    assert seen.p99_s < 2
+    assert seen.p99_s < 5
     return reply
 
 

@@ -11,6 +11,7 @@ import worker_loads
 from contract_calls import GOOD, assert_error
 from http_service import Service, running
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import until
 from workers_support import SMALL, loader, png, until_ready
 
 from pipeline.report import FaceIdentity, Report
@@ -137,7 +138,7 @@ def test_a_request_of_the_queue_is_seen(busy: Service) -> None:
     seen = changes(before, read(busy))
     assert of(seen, "jobs_total", kind="detail", end="done") == 1
     assert of(seen, "credits_held_total") == of(seen, "credits_charged_total") > 0
-    assert of(seen, "stored_jobs_waiting") == 0
+    until(lambda: of(read(busy), "stored_jobs_waiting") == 0)
 
 
 def test_no_label_comes_from_a_stranger(busy: Service) -> None:

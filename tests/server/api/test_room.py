@@ -79,6 +79,7 @@ def test_only_so_many_bytes_are_received_at_a_time(serve, declared: bool) -> Non
         assert answered(service, key, filled(3 * MIB // 2))
 
 
+@pytest.mark.slow
 def test_a_slow_sender_shuts_nobody_else_out(serve) -> None:
     with serve(max_bodies=4, max_bodies_bytes=4 * MIB) as service:
         slow, other = service.new_key(), service.new_key()

@@ -200,7 +200,12 @@ def test_while_nobody_can_do_them_jobs_wait_and_none_is_used_up(office: Office) 
     assert {job.attempts for job in jobs} == {1}
 
 
-def test_a_job_that_nobody_can_do_can_be_cancelled(office: Office) -> None:
+def test_a_job_that_nobody_can_do_can_be_cancelled(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is cancelled before it is tried again.
+    monkeypatch.setattr("server.api.working._PAUSE_S", 60)
+
     async def scene() -> StoredJob:
         office.engine.error = NoWorker()
         async with at_work(office) as runner:
@@ -214,6 +219,7 @@ def test_a_job_that_nobody_can_do_can_be_cancelled(office: Office) -> None:
     assert (office.engine.taken, office.ends) == (0, 1)
 
 
+@pytest.mark.slow
 def test_orderly_restarts_use_no_job_up(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.api.runner._LAST_S", 0.5)
 
@@ -232,6 +238,7 @@ def test_orderly_restarts_use_no_job_up(office: Office, monkeypatch: pytest.Monk
     assert run(scene()).state is JobState.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_job_that_still_runs_is_not_begun_again_when_its_lease_had_ended(
     office: Office,
 ) -> None:

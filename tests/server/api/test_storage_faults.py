@@ -24,6 +24,7 @@ from accounts_fixtures import Cluster
 from http_service import ResizeEngine, Service, encoded, running
 from sqlalchemy import select
 from v2_calls import ended, get, submit
+from waiting import until
 
 from pipeline.progress import OnProgress
 from server.accounts.database import ACCOUNTS, JOBS
@@ -79,13 +80,6 @@ def files_no_longer_than(limit_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def assert_come_back(reply: httpx.Response, text: str) -> None:

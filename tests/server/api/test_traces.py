@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from contract_calls import GOOD
 from measured_server import measured
-from steered_server import steered, until
+from steered_server import steered
+from waiting import until
+from workers_support import begun
 
 pytest.importorskip("opentelemetry.sdk")
 trace_service_pb2 = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
@@ -113,11 +115,15 @@ def test_a_request_is_a_span_without_its_url(collector: Collector, tmp_path: Pat
 def test_the_stages_of_its_work_are_spans_below_it(collector: Collector, tmp_path: Path) -> None:
     """Though they were in a worker, which has one place here, and the wait for it before."""
     with steered(tmp_path, worker_concurrency="1") as server:
-        first = server.begin_post("linger=1.5")
-        until(lambda: server.rows("SELECT 1 FROM holds"))
-        time.sleep(0.2)
-        reply = server.post("linger=0.5")
-        assert (first.wait().status_code, reply.status_code) == (200, 200)
+        first = server.begin_post(f"wait_for={tmp_path / 'a'}")
+        until(lambda: begun(tmp_path / "a"))
+        second = server.begin_post("linger=0.5")
+        until(lambda: server.rows("SELECT count(*) FROM holds") == [(2,)])
+        time.sleep(0.6)
+        (tmp_path / "a").touch()
+        assert first.wait().status_code == 200
+        reply = second.wait()
+        assert reply.status_code == 200
         until(lambda: whole(collector, reply.headers["x-request-id"]))
     request, stages = whole(collector, reply.headers["x-request-id"])
     queue, decode, encode = (stages[name] for name in ("queue", "decode", "encode"))

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +16,13 @@ import numpy as np
 import PIL.Image
 import pytest
 from http_service import Service, encoded
-from v2_calls import ASKED, ended, events_of, get, submit, until
+from v2_calls import ASKED, ended, events_of, get, submit
+from waiting import until
 
 from face_detailer_client import Client
 from pipeline.report import FaceIdentity, Report
+from server.accounts.jobs import JobStore
+from server.api.desk import _delete_old
 from server.errors import StorageFull
 
 
@@ -189,7 +194,7 @@ def test_a_running_request_can_be_cancelled_for_free(service: Service, method: s
     url = accepted.json()["response_url" if method == "DELETE" else "cancel_url"]
     reply = service.client.request(method, url, headers={"x-api-key": key})
     assert reply.status_code == 200
-    assert service.engine.cancelled.wait(5)
+    assert service.engine.cancelled.wait(30)
     status = ended(service, key, accepted)
     assert (status.status_code, status.json()["error"]) == (422, "Request was cancelled")
     assert service.credits_of(key) == 1
@@ -394,6 +399,25 @@ def test_events_tell_what_happens_and_go_on_where_a_client_was(service: Service)
     assert events_of(service, key, url, **{"last-event-id": "9" * 5000}) == events
 
 
+def test_a_request_is_queued_before_it_is_processed_also_where_its_place_is_told_late(
+    serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = JobStore.ahead
+
+    def slow(*args: Any) -> int:
+        # Longer than until the next look for what waits.
+        time.sleep(2)
+        return ahead(*args)
+
+    monkeypatch.setattr(JobStore, "ahead", slow)
+    with serve() as service:
+        key = service.new_key()
+        events = events_of(service, key, submit(service, key).json()["events_url"])
+    names = [name for _, name, _ in events]
+    assert names[:2] == ["queued", "processing"]
+    assert names.count("queued") == 1
+
+
 def test_many_requests_at_once_are_all_answered(service: Service) -> None:
     key = service.new_key("10")
     accepted = [submit(service, key, seed=seed) for seed in range(40)]
@@ -426,7 +450,14 @@ def test_a_full_disk_refuses(serve) -> None:
 
 
 def test_results_are_deleted_after_a_while(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = threading.Event()
+
+    async def delete_old(*args: object) -> None:
+        if read.is_set():
+            await _delete_old(*args)
+
     monkeypatch.setattr("server.api.desk._SWEEP_EVERY_S", 0.2)
+    monkeypatch.setattr("server.api.desk._delete_old", delete_old)
     with serve(keep_results_s=1) as service:
         key = service.new_key()
         accepted = submit(service, key)
@@ -434,6 +465,7 @@ def test_results_are_deleted_after_a_while(serve, monkeypatch: pytest.MonkeyPatc
         body = accepted.json()
         output = get(service, key, body["response_url"]).json()["output"]
         assert service.client.get(output).status_code == 200
+        read.set()
         until(lambda: get(service, key, body["status_url"]).status_code == 404)
         assert get(service, key, body["response_url"]).status_code == 404
         until(lambda: service.client.get(output).status_code == 404)

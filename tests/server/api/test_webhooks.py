@@ -11,8 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from http_service import Service, encoded
-from v2_calls import until
+from sqlalchemy import select, update
+from waiting import until
 from webhook_receiver import Receiver, receiving
+
+from server.accounts.database import JOBS
 
 ASKED = {"prompt": "a face", "denoise": 0.4, "image": base64.b64encode(encoded()).decode()}
 
@@ -27,6 +30,8 @@ def receiver() -> Iterator[Receiver]:
 def local(serve, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """A server that may reach this machine, and that tries again soon."""
     monkeypatch.setattr("server.api.webhooks.FIRST_PAUSE_S", 0.05)
+    # For how long it waits for jobs that dawdle when it stops.
+    monkeypatch.setattr("server.api.runner._LAST_S", 0.5)
     with serve(fetch_private_addresses=True) as service:
         yield service
 
@@ -36,6 +41,20 @@ def submit(service: Service, key: str, **body: object) -> httpx.Response:
     reply = service.client.post("/v2/face-detailer", json=ASKED | body, headers=headers)
     assert reply.status_code == 200
     return reply
+
+
+def tries_of(service: Service) -> list[int]:
+    """How often each webhook that is still owed was tried."""
+    owed = select(JOBS.c.webhook_tries).where(JOBS.c.webhook_due_ms.is_not(None))
+    with service.database.connect() as connection:
+        return list(connection.scalars(owed))
+
+
+def make_due(service: Service) -> None:
+    """No webhook that is owed waits for its next try any more."""
+    owed = update(JOBS).where(JOBS.c.webhook_due_ms.is_not(None))
+    with service.database.begin() as connection:
+        connection.execute(owed.values(webhook_due_ms=0))
 
 
 def test_the_end_is_told_signed(local: Service, receiver: Receiver) -> None:
@@ -74,12 +93,13 @@ def test_a_receiver_that_refuses_twice_gets_it_at_last(local: Service, receiver:
 def test_what_a_stopped_server_owes_the_next_one_delivers(
     serve, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.api.webhooks.FIRST_PAUSE_S", 0.5)
+    monkeypatch.setattr("server.api.webhooks.FIRST_PAUSE_S", 60)
     receiver.refuse = 1
     with serve(fetch_private_addresses=True) as service:
         key = service.new_key("1")
         accepted = submit(service, key, webhook_url=receiver.url)
-        receiver.wait(1)
+        until(lambda: tries_of(service) == [1])
+        make_due(service)
     assert len(receiver.deliveries) == 1
     with serve(fetch_private_addresses=True) as service:
         receiver.wait(2)
@@ -89,6 +109,7 @@ def test_what_a_stopped_server_owes_the_next_one_delivers(
         # What was delivered is owed no more.
         submit(service, key, webhook_url=receiver.url)
         receiver.wait(3)
+        until(lambda: tries_of(service) == [])
     with serve(fetch_private_addresses=True):
         time.sleep(1.5)
     assert len(receiver.deliveries) == 3
@@ -98,14 +119,18 @@ def test_what_a_stopped_server_owes_the_next_one_delivers(
 def test_three_tries_are_all_over_restarts_too(
     serve, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.api.webhooks.FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr("server.api.webhooks.FIRST_PAUSE_S", 60)
     receiver.status = 500
     with serve(fetch_private_addresses=True) as service:
         submit(service, service.new_key(), webhook_url=receiver.url)
-        receiver.wait(1)
-    for _ in range(2):
-        with serve(fetch_private_addresses=True):
-            time.sleep(2.5)
+        until(lambda: tries_of(service) == [1])
+        make_due(service)
+    for left in ([2], []):
+        with serve(fetch_private_addresses=True) as service:
+            until(lambda left=left: tries_of(service) == left)
+            make_due(service)
+    with serve(fetch_private_addresses=True):
+        time.sleep(1.5)
     assert len(receiver.deliveries) == 3
 
 
@@ -135,14 +160,17 @@ def test_an_unlimited_account_is_told_the_number_it_always_sees(
     assert event["data"]["metrics"]["remaining_credits"] == 1_000_000
 
 
-def test_a_receiver_that_dawdles_keeps_no_other_waiting(local: Service, receiver: Receiver) -> None:
+def test_a_receiver_that_dawdles_keeps_no_other_waiting(
+    local: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.api.webhooks._TIMEOUT_S", 60)
     with receiving() as slow:
-        slow.pause_s = 5
+        slow.pause_s = 60
         key = local.new_key()
         for seed in range(8):
             submit(local, key, seed=seed, webhook_url=slow.url)
         submit(local, key, webhook_url=receiver.url)
-        receiver.wait(1, timeout_s=4)
+        receiver.wait(1)
 
 
 @pytest.mark.parametrize("status", [500, 302])
@@ -192,12 +220,7 @@ def test_nothing_inside_is_reached(
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     accepted = submit(service, key, webhook_url=by_name)
-    url = accepted.json()["events_url"]
-    with service.client.stream("GET", url, headers={"x-api-key": key}) as reply:
-        reply.read()
-    deadline = 200
-    while "was not delivered" not in caplog.text and deadline:
-        deadline -= 1
-        httpx.get(f"{service.url}/health", trust_env=False)
+    job_id = accepted.json()["request_id"].replace("-", "")
+    until(lambda: f"{job_id}: the webhook was not delivered" in caplog.text)
     assert "does not lead to a public address" in caplog.text
     assert receiver.deliveries == []

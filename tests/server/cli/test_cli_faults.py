@@ -62,6 +62,7 @@ def test_a_locked_database(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert keys_of(tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path) -> None:
     assert run(*CREATE, data_dir=str(tmp_path)).returncode == 0
     limit = (resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))

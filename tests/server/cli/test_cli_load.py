@@ -41,7 +41,7 @@ def test_it_counts_what_is_answered(service: Service, file: Path) -> None:
     assert len(service.engine.jobs) == len(times)
 
 
-@pytest.mark.parametrize("url", ["its", "http://127.0.0.1:9"])
+@pytest.mark.parametrize("url", [pytest.param("its", marks=pytest.mark.slow), "http://127.0.0.1:9"])
 def test_where_nothing_is_answered_it_says_so(service: Service, file: Path, url: str) -> None:
     url = service.url if url == "its" else url
     done = load(file, "--url", url, "--seconds", 1, "--key", "SG_wrong")

@@ -13,7 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from steered_server import Steered, steered, until
+from steered_server import Steered, steered
+from waiting import until
 from workers_support import begun
 
 GRACE_S = 3.0

@@ -53,23 +53,25 @@ async def occupied(pool: WorkerPool, gate: Path, count: int) -> AsyncIterator[No
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_single_call_waits_for_one_of_fifty_at_most(tmp_path: Path, concurrency: int) -> None:
-    async def flood() -> list[Job]:
-        done: list[Job] = []
+    async def flood() -> list[Outcome]:
         async with serving(worker_concurrency=concurrency, queue_size=100) as pool:
             async with occupied(pool, tmp_path / "gate", concurrency):
                 flood = [of(FLOODER) for _ in range(50)]
-                tasks = [asyncio.create_task(do(pool, each, done)) for each in flood]
+                tasks = [asyncio.create_task(do(pool, each)) for each in flood]
                 await asyncio.sleep(0)
-                tasks.append(asyncio.create_task(do(pool, of(OTHER), done)))
+                tasks.append(asyncio.create_task(do(pool, of(OTHER))))
                 await asyncio.sleep(0)
                 assert pool._scheduler.waiting("detail") == 51
-            await asyncio.gather(*tasks)
-        return done
+            return await asyncio.gather(*tasks)
 
-    done = asyncio.run(flood())
-    place = [job.account_id for job in done].index(OTHER)
-    # Others of those that begin with it may end before it.
-    assert place < 2 * concurrency
+    *others, single = (began_ns(outcome) for outcome in asyncio.run(flood()))
+    assert sum(other < single for other in others) < concurrency
+
+
+def began_ns(outcome: Outcome) -> int:
+    """When a worker got the job."""
+    (queue,) = (stage for stage in outcome.stages if stage.name == "queue")
+    return queue.ended_ns
 
 
 def test_accounts_take_turns_also_where_one_worker_does_one_job(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def driver_in(folder: Path, status: int) -> Path:
     [
         pytest.param(803, "CUDA's driver answers with error 803", id="another version's library"),
         # The real library under torch is missing something, as a driver that is too old is.
-        pytest.param(0, "", id="torch does not take it"),
+        pytest.param(0, "", id="torch does not take it", marks=pytest.mark.slow),
     ],
 )
 def test_a_gpu_that_cannot_be_used_is_no_cpu(

@@ -36,10 +36,11 @@ def assert_right(outcome: Outcome | BaseException, seed: int) -> None:
     np.testing.assert_array_equal(pixels(outcome.pictures[0]), 255 - SMALL + np.uint8(seed))
 
 
+@pytest.mark.slow
 def test_of_four_jobs_at_a_time_only_the_one_that_kills_its_worker_fails(starts: Path) -> None:
     async def poisoned() -> list[Outcome | BaseException]:
         async with serving(worker_loads.logged, worker_concurrency=4) as pool:
-            jobs = [job("linger=0.3", seed=seed) for seed in range(3)]
+            jobs = [job("linger=1", seed=seed) for seed in range(3)]
             return await together(pool, [jobs[0], job("exit_at_once=3"), *jobs[1:]])
 
     first, culprit, *others = asyncio.run(poisoned())
@@ -173,7 +174,7 @@ def test_the_neighbours_of_a_job_that_hangs_run_side_by_side_again(tmp_path: Pat
     files = [tmp_path / "one", tmp_path / "two"]
 
     async def hang() -> None:
-        async with serving(worker_concurrency=3, request_timeout_s=6.0) as pool:
+        async with serving(worker_concurrency=3, request_timeout_s=12.0) as pool:
             hanging = asyncio.create_task(detail(pool, job(f"hang={tmp_path / 'x'}")))
             await until(lambda: begun(tmp_path / "x"))
             with pytest.raises(TimedOut):

@@ -46,6 +46,7 @@ def test_a_worker_goes_through_its_states(tmp_path: Path) -> None:
     assert asyncio.run(life()) == [["starting"], ["ready"], ["busy"], ["ready"], ["dead"]]
 
 
+@pytest.mark.slow
 def test_one_that_cannot_load_is_dead_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,6 +278,8 @@ def test_cancelling_at_the_moment_of_the_answer_leaves_the_worker_whole(shared: 
             await asyncio.sleep(delay_ms / 1000)
             task.cancel()
             await asyncio.wait([task])
+        # Those that were cancelled last may still have their places.
+        await detail(shared.pool, job())
         await asyncio.gather(detail(shared.pool, job()), detail(shared.pool, job()))
         return await worker_pid(shared.pool)
 
@@ -287,7 +289,7 @@ def test_cancelling_at_the_moment_of_the_answer_leaves_the_worker_whole(shared: 
 
 def test_the_deadline_answers_waiting_and_running_jobs_and_stops_the_latter(tmp_path: Path) -> None:
     async def late() -> None:
-        async with serving(request_timeout_s=1.0, worker_concurrency=1) as pool:
+        async with serving(request_timeout_s=3.0, worker_concurrency=1) as pool:
             jobs = [job(f"wait_for={tmp_path / name}") for name in ("running", "waiting")]
             answers = await asyncio.gather(
                 *(detail(pool, each) for each in jobs), return_exceptions=True
@@ -300,9 +302,14 @@ def test_the_deadline_answers_waiting_and_running_jobs_and_stops_the_latter(tmp_
     asyncio.run(late())
 
 
-def test_a_job_that_never_looks_up_costs_its_worker_not_its_place(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_job_that_never_looks_up_costs_its_worker_not_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.engine.workers._STOP_S", 0.5)
+
     async def stuck() -> None:
-        async with serving(request_timeout_s=1.0, worker_concurrency=1) as pool:
+        async with serving(request_timeout_s=3.0, worker_concurrency=1) as pool:
             pid = await worker_pid(pool)
             with pytest.raises(TimedOut):
                 await detail(pool, job(f"hang={tmp_path / 'x'}"))

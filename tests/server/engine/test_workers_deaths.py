@@ -57,10 +57,11 @@ def test_a_killed_worker_is_replaced_and_a_job_sent_meanwhile_waits_for_the_next
     asyncio.run(kill())
 
 
+@pytest.mark.slow
 def test_when_a_worker_dies_the_time_of_its_job_and_of_whoever_waits_begins_anew(
     tmp_path: Path,
 ) -> None:
-    timeout_s = 4.0
+    timeout_s = 8.0
 
     async def die() -> None:
         async with serving(request_timeout_s=timeout_s, worker_concurrency=1) as pool:
@@ -68,8 +69,10 @@ def test_when_a_worker_dies_the_time_of_its_job_and_of_whoever_waits_begins_anew
             running = asyncio.create_task(detail(pool, job(f"wait_for={tmp_path / 'running'}")))
             await until(lambda: begun(tmp_path / "running"))
             waiting = asyncio.create_task(detail(pool, job()))
-            await asyncio.sleep(timeout_s - 0.5)
+            await asyncio.sleep(timeout_s - 2)
             os.kill(pid, signal.SIGKILL)
+            # Until after the time that both had at first.
+            await asyncio.sleep(3)
             (tmp_path / "running").touch()
             assert (await running).seconds["pid"] == (await waiting).seconds["pid"] != pid
 
@@ -84,7 +87,8 @@ def test_all_jobs_of_a_worker_that_dies_are_done_by_the_next(
             beside = asyncio.create_task(detail(pool, job(f"wait_for={tmp_path / 'beside'}")))
             await until(lambda: begun(tmp_path / "beside"))
             killing = asyncio.create_task(detail(pool, job(f"die_once={tmp_path / 'died'}")))
-            await until(lambda: (tmp_path / "died").exists())
+            # Touched before, it might be seen by the first worker, which has not died yet.
+            await until(lambda: len(lives(starts)) == 2)
             (tmp_path / "beside").touch()
             killer = await killing
             pids = [int(life[0]) for life in lives(starts)]
@@ -138,6 +142,7 @@ def test_a_lost_device_costs_the_process_and_not_the_job(
 
 
 @pytest.mark.usefixtures("short_pauses")
+@pytest.mark.slow
 def test_where_loading_keeps_failing_nobody_waits_and_repaired_weights_bring_it_back(
     tmp_path: Path, starts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,11 +194,12 @@ def test_a_worker_is_told_its_device_and_profile(starts: Path) -> None:
     assert sorted(life[1:] for life in lives(starts)) == [["cpu", "tiny"], ["cuda:1", "tiny"]]
 
 
+@pytest.mark.slow
 def test_stopping_answers_everybody(tmp_path: Path) -> None:
     done, late = tmp_path / "done", tmp_path / "late"
 
     async def stop() -> None:
-        async with serving(worker_concurrency=2, shutdown_grace_s=1.0) as pool:
+        async with serving(worker_concurrency=2, shutdown_grace_s=3.0) as pool:
             pid = await worker_pid(pool)
             orders = (f"wait_for={done}", f"wait_for={late}", "")
             tasks = [asyncio.create_task(detail(pool, job(order))) for order in orders]
@@ -215,6 +221,7 @@ def test_stopping_answers_everybody(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_pauses")
+@pytest.mark.slow
 def test_a_worker_that_dies_while_the_server_stops_is_not_replaced(
     tmp_path: Path, starts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -248,8 +255,8 @@ def test_stopping_while_a_worker_loads_leaves_no_process(starts: Path) -> None:
         await until(lambda: len(lives(starts)) == 1)
         started = time.monotonic()
         await pool.stop()
-        assert time.monotonic() - started < 5
-        await until(lambda: not any(alive(int(pid)) for pid in lives(starts)[0]), within_s=5)
+        assert time.monotonic() - started < 30
+        await until(lambda: not any(alive(int(pid)) for pid in lives(starts)[0]))
 
     asyncio.run(stop())
 
@@ -262,7 +269,7 @@ def test_a_loop_that_ends_without_stopping_leaves_no_process(starts: Path) -> No
         await until(lambda: len(lives(starts)) == 1)
 
     asyncio.run(forget())
-    asyncio.run(until(lambda: not any(alive(int(p)) for p in lives(starts)[0]), within_s=5))
+    asyncio.run(until(lambda: not any(alive(int(p)) for p in lives(starts)[0])))
 
 
 SERVER = """
@@ -283,7 +290,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("load", ["slow", "logged"])
+@pytest.mark.parametrize("load", [pytest.param("slow", marks=pytest.mark.slow), "logged"])
 def test_killing_the_server_leaves_no_process(tmp_path: Path, starts: Path, load: str) -> None:
     file = tmp_path / "x"
     program = SERVER.format(load=load, order=f"hang={file}")
@@ -298,7 +305,7 @@ def test_killing_the_server_leaves_no_process(tmp_path: Path, starts: Path, load
         server.wait()
     pids = [int(word) for word in lives(starts)[0] if word.isdecimal()]
     assert pids
-    asyncio.run(until(lambda: not any(map(alive, pids)), within_s=5))
+    asyncio.run(until(lambda: not any(map(alive, pids))))
 
 
 def test_signals_meant_for_the_server_leave_a_running_job_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_the_tiny_profile_finds_and_repaints_the_face_of_a_photograph() -> None:
         pool = WorkerPool(settings())
         await pool.start()
         try:
-            await until(lambda: pool.state is EngineState.READY)
+            await until(lambda: pool.state is EngineState.READY, within_s=150)
             jobs = [
                 job("a face", DAMAGED.read_bytes(), upscale=2, denoise=denoise, seed=5)
                 for denoise in (0.4, 0.4, 0.0)
