@@ -2,16 +2,15 @@
 
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
-from opentelemetry import trace
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.timing import StageTime, seconds_of
 from server.api.contract import HEALTH_PATH, METRICS_PATH, READY_PATH, credits_text
 from server.api.replies import Call
+from server.api.tracing import trace_request
 from server.logs import with_fields
 from server.metrics import METHODS, OTHER, Metrics
 
@@ -75,7 +74,9 @@ class _Seen:
         call: Call | None = self._scope["state"].get("call")
         told = {} if call is None else _fields(call)
         _write(method, route, self._status, seconds, told)
-        _trace(self._scope, route, told, () if call is None else call.stages)
+        stages = () if call is None else call.stages
+        has_query = bool(self._scope.get("query_string"))
+        trace_request(route or OTHER, told, stages, has_query=has_query)
 
 
 def route_of(scope: Scope) -> str | None:
@@ -117,24 +118,3 @@ def _write(
     }
     level = logging.DEBUG if route in _PROBES else logging.INFO
     _log.log(level, "request", extra=with_fields(fields))
-
-
-def _trace(
-    scope: Scope, route: str | None, told: Mapping[str, str | int], stages: Sequence[StageTime]
-) -> None:
-    """The same in the request's span, if it has one, whose URL may hold secrets otherwise; and a
-    span below it for each time through a stage, wherever that was.
-    """
-    span = trace.get_current_span()
-    if not span.is_recording():
-        return
-    span.set_attribute("url.path", route or OTHER)
-    if scope.get("query_string"):
-        span.set_attribute("url.query", "")
-    for name, value in told.items():
-        span.set_attribute(f"face_detailer.{name}", value)
-    for name, seconds in seconds_of(stages).items():
-        span.set_attribute(f"face_detailer.seconds.{name}", seconds)
-    tracer = trace.get_tracer("face_detailer")
-    for stage in stages:
-        tracer.start_span(stage.name, start_time=stage.begun_ns).end(stage.ended_ns)

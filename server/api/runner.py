@@ -8,17 +8,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
+from pipeline.timing import StageTime
 from server.api.contract import credits_text
 from server.api.desk import Desk, sweep
 from server.api.prices import Prices
 from server.api.replies import row_of
-from server.api.stored import StoredResult
+from server.api.stored import StoredRequest, StoredResult
+from server.api.tracing import trace_job
 from server.api.working import Detail, Working
 from server.errors import Busy, Cancelled, NoWorker, ServerError, Starting
 from server.logs import with_fields
@@ -42,11 +44,13 @@ class _Interrupted(Exception):
 @dataclass(slots=True, eq=False)
 class _Running:
     """A job that this server does. `work`: what comes of it; it alone is cancelled, so that whoever
-    waits for it can always write the end. `stopped`: whether its sender asked for that.
+    waits for it can always write the end. `stages`: of that work, once it is done. `stopped`:
+    whether its sender asked for that.
     """
 
     job: StoredJob
     work: asyncio.Task[StoredResult]
+    stages: Sequence[StageTime]
     stopped: bool = False
 
 
@@ -160,8 +164,10 @@ class JobRunner:
             # Begun before it was told its place.
             log.add("queued", {"place": 0})
         log.add("processing", {})
-        work = asyncio.create_task(self._working.result(job, place), name=f"work of {job.id}")
-        self._running[job.id] = running = _Running(job, work)
+        stages: list[StageTime] = []
+        coming = self._working.result(job, place, stages)
+        work = asyncio.create_task(coming, name=f"work of {job.id}")
+        self._running[job.id] = running = _Running(job, work, stages)
         task = asyncio.create_task(self._do(running, reservation), name=f"job {job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -174,7 +180,7 @@ class JobRunner:
             with reservation:
                 came_of_it = await self._came_of(running)
                 name, data = await self._end(job, came_of_it)
-            self._tell(job, name, came_of_it)
+            self._tell(running, name, came_of_it)
             log.add(name, data)
             await asyncio.to_thread(self._desk.files.drop, "inputs", job.id)
             self._on_end()
@@ -227,11 +233,12 @@ class JobRunner:
             raise _Interrupted
         return ("cancelled" if isinstance(came_of_it, Cancelled) else "failed"), {"error": text}
 
-    def _tell(self, job: StoredJob, end: str, came_of_it: StoredResult | Exception) -> None:
-        """A job's end, for the log and the metrics."""
+    def _tell(self, running: _Running, end: str, came_of_it: StoredResult | Exception) -> None:
+        """A job's end, for the log, the metrics and the traces."""
+        job = running.job
         seconds = time.time() - job.created_ms / 1000
         self._metrics.stored_job_seconds.labels(end).observe(seconds)
-        fields: dict[str, object] = {"end": end, "ms": round(seconds * 1000)}
+        fields: dict[str, str | int] = {"end": end, "ms": round(seconds * 1000)}
         fields |= {"request": job.id, "account": job.account_id}
         if isinstance(came_of_it, StoredResult):
             cost = came_of_it.cost or Decimal(0)
@@ -239,6 +246,9 @@ class JobRunner:
         else:
             fields["error"] = type(came_of_it).__name__
         _log.info("stored request", extra=with_fields(fields))
+        parent = StoredRequest.from_json(job.request).traceparent
+        begun_ns = job.created_ms * 1_000_000
+        trace_job(begun_ns, parent, fields, running.stages, failed=end == "failed")
 
     async def _keep_what_runs(self) -> None:
         """Stop what another server was asked to stop; queue again what was begun and is lost."""

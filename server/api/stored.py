@@ -15,7 +15,7 @@ class StoredRequest:
 
     `seed`: as sent (or drawn), of any size. `cost`: the most that it costs. `base_url`: what
     its own URLs begin with. `image_url`: where the picture is to be fetched; None if it lies among
-    the job's files.
+    the job's files. `traceparent`: its sender's request, for traces.
     """
 
     options: DetailOptions
@@ -23,6 +23,7 @@ class StoredRequest:
     cost: Decimal
     base_url: str
     image_url: str | None = None
+    traceparent: str | None = None
 
     def to_json(self) -> str:
         """As the table keeps it."""

@@ -23,6 +23,7 @@ from server.api.replies import Call, json_reply
 from server.api.replies_v2 import submitted_body
 from server.api.runner import JobRunner
 from server.api.stored import StoredRequest
+from server.api.tracing import traceparent
 from server.errors import (
     BadParameter,
     Busy,
@@ -108,6 +109,7 @@ class Submitting:
             cost=self._prices.most(options, pixels),
             base_url=base_url(request, self._settings.public_base_url),
             image_url=image_url,
+            traceparent=traceparent(),
         )
         asked = {**parameters.asked, "picture": picture, "webhook_url": webhook_url}
         submission = Submission(

@@ -8,6 +8,7 @@ from typing import Final
 import tenacity
 
 from pipeline.progress import OnProgress, Progress
+from pipeline.timing import StageTime
 from server.api.desk import Desk
 from server.api.events import in_words
 from server.api.prices import Prices, work_of
@@ -34,8 +35,8 @@ class Working:
         self._detail = detail
         self._prices = prices
 
-    async def result(self, job: StoredJob, place: Place) -> StoredResult:
-        """What came of the job.
+    async def result(self, job: StoredJob, place: Place, stages: list[StageTime]) -> StoredResult:
+        """What came of the job; `stages` gets those of its work.
 
         Raises:
             NoWorker, Starting: nobody could do it now; somebody will.
@@ -49,6 +50,7 @@ class Working:
         except (NoWorker, Starting):
             await asyncio.sleep(_PAUSE_S)
             raise
+        stages.extend(outcome.stages)
         return await self._kept(outcome, request.options.encoding.image_format, started)
 
     async def _kept(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -115,9 +115,11 @@ class Steered:
         headers = {"x-api-key": self.key}
         return self.client.get(f"{self.url}{path}", headers=headers, **options)
 
-    def post(self, prompt: str = "", path: str = "/v1/face-detailer") -> httpx.Response:
+    def post(
+        self, prompt: str = "", path: str = "/v1/face-detailer", headers: Mapping[str, str] = {}
+    ) -> httpx.Response:
         body = {"image": PICTURE, "prompt": prompt, "denoise": 0.4, "base64": False}
-        headers = {"x-api-key": self.key}
+        headers = {"x-api-key": self.key, **headers}
         return self.client.post(f"{self.url}{path}", json=body, headers=headers)
 
     def begin_post(self, prompt: str = "", path: str = "/v1/face-detailer") -> Posted:

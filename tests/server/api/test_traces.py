@@ -136,6 +136,40 @@ def test_the_stages_of_its_work_are_spans_below_it(collector: Collector, tmp_pat
     assert [list(span.attributes) for span in stages.values()] == [[]] * len(stages)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("endpoint")
+def test_so_are_those_of_stored_work_below_a_span_of_its_own(
+    collector: Collector, tmp_path: Path
+) -> None:
+    headers = {"traceparent": _PARENT, "idempotency-key": "a"}
+    with steered(tmp_path) as server:
+        once = server.post("linger=0.5", headers=headers)
+        assert once.status_code == 200
+        until(lambda: stored(collector, "done"))
+        server.post("exit_at_once=3", "/v2/face-detailer", headers={"traceparent": _PARENT})
+        until(lambda: stored(collector, "failed"))
+        requests = [s for s in collector.sent if s.name.startswith("POST ")]
+    job, failed = stored(collector, "done"), stored(collector, "failed")
+    assert [request.span_id for request in requests] == [job.parent_span_id, failed.parent_span_id]
+    assert job.trace_id.hex() == failed.trace_id.hex() == _PARENT.split("-")[1]
+    told = read(job.attributes)
+    assert (told["face_detailer.faces"], told["face_detailer.cost"]) == (1, "0.01")
+    assert told["face_detailer.request"] == once.headers["x-request-id"]
+    stages = {s.name: s for s in collector.sent if s.parent_span_id == job.span_id}
+    assert job.start_time_unix_nano <= stages["queue"].start_time_unix_nano + 1_000_000
+    assert stages["queue"].end_time_unix_nano <= stages["decode"].start_time_unix_nano
+    assert stages["encode"].end_time_unix_nano <= job.end_time_unix_nano
+    assert (job.status.code, failed.status.code) == (0, 2)
+    assert read(failed.attributes)["face_detailer.error"] == "WorkFailed"
+
+
+def stored(collector: Collector, end: str) -> Any:
+    """The span of a stored request that ended so; None: it is not there yet."""
+    spans = [span for span in list(collector.sent) if span.name == "stored request"]
+    found = [s for s in spans if read(s.attributes)["face_detailer.end"] == end]
+    return found[0] if found else None
+
+
 def whole(collector: Collector, request_id: str) -> tuple[Any, dict[str, Any]] | None:
     """The span of a request and, by name, those of its stages; None: they are not there yet."""
     for span in list(collector.sent):
