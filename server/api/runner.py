@@ -7,23 +7,19 @@ database, where a restart finds it.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
 from pipeline.timing import StageTime
-from server.api.contract import credits_text
 from server.api.desk import Desk, sweep
+from server.api.ends import tell_end
 from server.api.prices import Prices
 from server.api.replies import row_of
-from server.api.stored import StoredRequest, StoredResult
-from server.api.tracing import trace_job
+from server.api.stored import StoredResult
 from server.api.working import Detail, Working
 from server.errors import Busy, Cancelled, NoWorker, ServerError, Starting
-from server.logs import with_fields
 from server.metrics import Metrics
 from server.types import Engine, Place, StoredJob
 
@@ -180,7 +176,7 @@ class JobRunner:
             with reservation:
                 came_of_it = await self._came_of(running)
                 name, data = await self._end(job, came_of_it)
-            self._tell(running, name, came_of_it)
+            tell_end(job, name, came_of_it, running.stages, self._metrics)
             log.add(name, data)
             await asyncio.to_thread(self._desk.files.drop, "inputs", job.id)
             self._on_end()
@@ -232,23 +228,6 @@ class JobRunner:
         if not await jobs.fail(job.id, self._owner, text, row.status):
             raise _Interrupted
         return ("cancelled" if isinstance(came_of_it, Cancelled) else "failed"), {"error": text}
-
-    def _tell(self, running: _Running, end: str, came_of_it: StoredResult | Exception) -> None:
-        """A job's end, for the log, the metrics and the traces."""
-        job = running.job
-        seconds = time.time() - job.created_ms / 1000
-        self._metrics.stored_job_seconds.labels(end).observe(seconds)
-        fields: dict[str, str | int] = {"end": end, "ms": round(seconds * 1000)}
-        fields |= {"request": job.id, "account": job.account_id}
-        if isinstance(came_of_it, StoredResult):
-            cost = came_of_it.cost or Decimal(0)
-            fields |= {"faces": came_of_it.report.detailed, "cost": credits_text(cost)}
-        else:
-            fields["error"] = type(came_of_it).__name__
-        _log.info("stored request", extra=with_fields(fields))
-        parent = StoredRequest.from_json(job.request).traceparent
-        begun_ns = job.created_ms * 1_000_000
-        trace_job(begun_ns, parent, fields, running.stages, failed=end == "failed")
 
     async def _keep_what_runs(self) -> None:
         """Stop what another server was asked to stop; queue again what was begun and is lost."""
