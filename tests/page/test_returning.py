@@ -36,6 +36,18 @@ AS_IN_VERSION_1 = """async (bytes) => {
 }"""
 
 
+# On a machine with other work.
+SLOW_DATABASE = """
+const open = IDBFactory.prototype.open;
+IDBFactory.prototype.open = function (...which) {
+    const request = open.apply(this, which);
+    const set = (opened) => request.addEventListener("success", () => setTimeout(opened, 1500));
+    Object.defineProperty(request, "onsuccess", { set });
+    return request;
+};
+"""
+
+
 def detections(visit: Visit) -> int:
     return sum(url.endswith("/detect") for url in visit.asked)
 
@@ -180,3 +192,26 @@ def test_not_of_a_picture_that_was_taken_off_the_page_nor_with_other_settings(
     expect(visit["#pictures li"]).to_have_count(1)
     expect(visit[".box"]).to_have_count(0)
     expect(visit["#history"]).to_be_hidden()
+
+
+def test_what_is_put_on_the_page_before_they_are_there_is_there_once(
+    browser: Browser, service: Service, two: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copy(two, tmp_path / "other.png"))
+    context = browser.new_context()
+    context.add_init_script(SLOW_DATABASE)
+    key = service.new_key()
+    with visiting(browser, service.url, f"/#key={key}", context=context) as visit:
+        visit.choose(two)
+        # Kept by then.
+        visit.page.wait_for_timeout(3000)
+        visit.page.reload()
+        visit["#files"].set_input_files(other)
+        expect(visit["#title"]).to_contain_text("other.png")
+        service.engine.dawdle = True
+        visit["#go"].click()
+        expect(visit["#progress-words"]).to_contain_text("Detail pass")
+        # What was left comes at once.
+        visit.page.wait_for_timeout(3000)
+        expect(visit["#pictures li"]).to_have_count(2)
+        visit.page.get_by_label("Remove other.png").click()

@@ -3,8 +3,10 @@
 import { description } from "./api.js";
 import { showCode, startCopying } from "./copying.js";
 import { at, download, isOff, keepFocus } from "./dom.js";
+import { drafts } from "./drafts.js";
 import { Fields, schemasOf } from "./fields.js";
 import { bringBack, drawFaces, dropStaleFaces, findFaces, showMasks, toggle } from "./finding.js";
+import { runs } from "./history.js";
 import { startKey } from "./key.js";
 import { drawActions, fieldsOf, isDue, startActions } from "./offer.js";
 import { startPast } from "./past.js";
@@ -82,11 +84,14 @@ async function start() {
   bind();
   draw();
   startKey();
+  // Asked for before anything is put on the page: that is kept too, and would come twice.
+  const left = Promise.all([drafts(), runs()]);
   showPictures();
   requests.startAsking();
   await startPast();
-  await bringBack();
-  await requests.resume();
+  const [pictures, sent] = await left;
+  await bringBack(pictures);
+  await requests.resume(sent);
 }
 
 start().catch((error) => {

@@ -2,12 +2,12 @@
 
 import { CallError, detect } from "./api.js";
 import { announce, at, count, newKey, setOff } from "./dom.js";
-import { drafts, forgetDraft, keepDetected, keepDraft } from "./drafts.js";
+import { forgetDraft, keepDetected, keepDraft } from "./drafts.js";
 import { detectFields, facesOf, listFaces } from "./faces.js";
 import { detectedToKeep, itemOf, previewOf, setDetected } from "./items.js";
 import { askForKey } from "./key.js";
 import { patiently } from "./patience.js";
-import { add, changed, state } from "./state.js";
+import { changed, putBack, state } from "./state.js";
 import { storedKey } from "./storage.js";
 
 /** Whether there is a key; it is asked for if there is none. */
@@ -102,13 +102,12 @@ export function forgetPicture(item) {
   item.draft = null;
 }
 
-/** Put the pictures on the page that were on it, and not sent, when it was left. */
-export async function bringBack() {
-  const kept = await drafts();
+/** Put the pictures on the page that were on it, and not sent, when it was left: these drafts. */
+export async function bringBack(kept) {
   const items = kept.map(async ({ id, name, picture, detected }) => {
     return { ...(await itemOf(picture, name, detected)), draft: id };
   });
-  add(await Promise.all(items));
+  putBack(await Promise.all(items));
 }
 
 /** Show the server's own drawing of boxes, crops and masks, if it is asked for. */

@@ -4,7 +4,7 @@ import { CallError, cancel, fileOf, tellCredits } from "./api.js";
 import { announce, at, newKey } from "./dom.js";
 import { follow } from "./events.js";
 import { forgetPicture, haveKey, keepPicture, tellProblem } from "./finding.js";
-import { forget, keep, runs, thumbnailOf } from "./history.js";
+import { forget, keep, thumbnailOf } from "./history.js";
 import { detectedToKeep, itemOf } from "./items.js";
 import { asText, fieldsOf, isAtWork } from "./offer.js";
 import { drawPast } from "./past.js";
@@ -13,7 +13,7 @@ import { inWords, shareOf } from "./progress.js";
 import { NotSent, send } from "./sending.js";
 import { resultName } from "./snippets.js";
 import { drawProgress } from "./stage.js";
-import { add, changed, remove, setResult, state } from "./state.js";
+import { changed, putBack, remove, setResult, state } from "./state.js";
 
 const GONE = 404;
 const FAILED = 422;
@@ -191,9 +191,10 @@ export function takeOff(item) {
   remove(item);
 }
 
-/** Requests that were on their way when the page was left: their results still come. */
-export async function resume() {
-  for (const record of (await runs()).filter((run) => !run.files)) {
+/** Of all that was kept, the requests that were on their way when the page was left: their results
+ *  still come. */
+export async function resume(kept) {
+  for (const record of kept.filter((run) => !run.files)) {
     const isStale = !record.request && Date.now() - record.at > STALE_MS;
     if (isStale) await forget(record.id);
     if (isStale && record.isCancelled) continue;
@@ -202,7 +203,7 @@ export async function resume() {
       work(item, record);
       continue;
     }
-    add([item]);
+    putBack([item]);
     if (isStale) {
       item.note = "This picture may not have been sent before the page was left.";
       item.unsure = record;
