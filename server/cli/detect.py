@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,10 +93,15 @@ def detect(
         for source, place in zip(sources, places, strict=True):
             try:
                 found = finder.find(source, _drawing(options, place))
-                # Before it is shown: whoever has seen it may stop the rest, and it is kept.
-                drawn = _draw(found, place)
+                shown = partial(_print, source if many else None, found, as_json=as_json)
+                try:
+                    drawn = _draw(found, place)
+                except PictureFailed:
+                    shown(None)
+                    raise
+                # Before it is shown: whoever has seen it may stop the rest, and it counts.
                 done += 1
-                _print(source if many else None, found, drawn, as_json=as_json)
+                shown(drawn)
             except PictureFailed as error:
                 _complain(f"{source.shown}: {error}")
                 failed += 1

@@ -214,4 +214,6 @@ def test_what_is_put_on_the_page_before_they_are_there_is_there_once(
         # What was left comes at once.
         visit.page.wait_for_timeout(3000)
         expect(visit["#pictures li"]).to_have_count(2)
-        visit.page.get_by_label("Remove other.png").click()
+        expect(visit["#title"]).to_contain_text("other.png")
+        visit["#cancel"].click()
+        expect(visit["#note"]).to_have_text("Cancelled. Nothing was charged.")

@@ -60,7 +60,9 @@ def wait_until_ready(
 
 
 def new_key(environment: dict[str, str], credits_: str | None) -> str:
-    """A key as the command line makes it beside a server, without its start; None: unlimited."""
+    """A key of an account with so many credits (None: without limit), made in the server's database
+    as `face-detailer keys create` does, whose start takes most of a second.
+    """
     data_dir = Path(environment[f"{ENV_PREFIX}DATA_DIR"])
     engine = open_database(Settings(data_dir=data_dir))
     try:

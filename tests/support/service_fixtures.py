@@ -18,5 +18,7 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 def service(shared_service: Service) -> Iterator[Service]:
     """The server with default settings; its engine is put back after each test."""
     yield shared_service
-    shared_service.until_idle()
-    vars(shared_service.engine).update(vars(ResizeEngine()))
+    try:
+        shared_service.until_idle()
+    finally:
+        vars(shared_service.engine).update(vars(ResizeEngine()))

@@ -8,7 +8,6 @@ import asyncio
 import base64
 import contextlib
 import io
-import resource
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from accounts_fixtures import Cluster
+from file_limits import files_no_longer_than
 from http_service import ResizeEngine, Service, encoded, running
 from sqlalchemy import select
 from v2_calls import ended, get, submit
@@ -70,16 +70,6 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             connection.execute("ROLLBACK")
-
-
-@contextlib.contextmanager
-def files_no_longer_than(limit_bytes: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def assert_come_back(reply: httpx.Response, text: str) -> None:

@@ -99,9 +99,9 @@ def test_what_a_stopped_server_owes_the_next_one_delivers(
         key = service.new_key("1")
         accepted = submit(service, key, webhook_url=receiver.url)
         until(lambda: tries_of(service) == [1])
-        make_due(service)
     assert len(receiver.deliveries) == 1
     with serve(fetch_private_addresses=True) as service:
+        make_due(service)
         receiver.wait(2)
         event = receiver.verified(1, service.keys.secret_of(key)[1])
         assert event["data"]["request_id"] == accepted.json()["request_id"]
@@ -124,11 +124,10 @@ def test_three_tries_are_all_over_restarts_too(
     with serve(fetch_private_addresses=True) as service:
         submit(service, service.new_key(), webhook_url=receiver.url)
         until(lambda: tries_of(service) == [1])
-        make_due(service)
     for left in ([2], []):
         with serve(fetch_private_addresses=True) as service:
-            until(lambda left=left: tries_of(service) == left)
             make_due(service)
+            until(lambda left=left: tries_of(service) == left)
     with serve(fetch_private_addresses=True):
         time.sleep(1.5)
     assert len(receiver.deliveries) == 3

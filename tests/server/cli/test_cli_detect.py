@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from file_limits import files_no_longer_than
 
 from server.cli.main import main
 
@@ -48,6 +49,20 @@ def test_faces_are_listed_and_drawn(detect: Callable[..., tuple[int, str, str]],
         change = np.any(np.asarray(drawn) != np.asarray(picture.convert("RGB")), axis=2)
     assert change[90:160, 195:255].mean() > 0.9
     assert change.mean() < 0.2
+
+
+@pytest.mark.slow
+def test_where_a_drawing_cannot_be_written_the_faces_are_listed_all_the_same(
+    detect: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    overlay = tmp_path / "overlay.png"
+    with files_no_longer_than(100_000):
+        code, out, error = detect(ASTRONAUT, "--overlay", overlay)
+    assert code == 1
+    assert out.startswith("1 face.\n")
+    assert "Drawn into" not in out
+    assert f"{overlay}: File too large" in error
+    assert not overlay.exists()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_an_idle_connection_is_kept_for_longer_than_by_uvicorn_itself(tmp_path: 
 
 @pytest.mark.slow
 def test_it_is_kept_for_as_long_as_the_setting_says(tmp_path: Path) -> None:
-    with connected(tmp_path, keep_alive_s="2") as connection:
+    with connected(tmp_path, keep_alive_s="12") as connection:
         started = time.monotonic()
         assert connection.sock.recv(1) == b""
-        assert 0.5 < time.monotonic() - started < 30
+        assert 8 < time.monotonic() - started < 30

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from steered_server import Steered, steered
 
-KEEP_ALIVE_S = 6
+KEEP_ALIVE_S = 10
 HEADERS_S = 2.0
 BODY_S = 5.0
 # What a busy machine adds.

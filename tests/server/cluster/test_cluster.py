@@ -63,18 +63,20 @@ def test_a_call_is_answered_as_by_one_server(served: Cluster) -> None:
 
 
 def test_every_server_counts_the_replicas_and_its_own_calls(served: Cluster) -> None:
-    with served.client(served.new_key("1")) as client:
+    ready = 'face_detailer_worker_state{device="cluster",state="ready"} 2.0'
+    done = 'face_detailer_jobs_total{end="done",kind="detail"} '
+    with served.client(served.new_key("500")) as client:
 
-        def is_told() -> bool:
-            """By whichever server answers; each looks for replicas once a second."""
+        def lines() -> list[str]:
+            return client.get("/metrics").text.splitlines()
+
+        def is_counted() -> bool:
             assert client.post(PATH, json=GOOD | {"prompt": "steps=1"}).status_code == 200
-            lines = client.get("/metrics").text.splitlines()
-            done = 'face_detailer_jobs_total{end="done",kind="detail"} '
-            counts = [float(line.removeprefix(done)) for line in lines if line.startswith(done)]
-            ready = 'face_detailer_worker_state{device="cluster",state="ready"} 2.0'
-            return ready in lines and any(counts)
+            return any(float(line.removeprefix(done)) for line in lines() if line.startswith(done))
 
-        until(is_told)
+        # Eight answers come from both servers, each of which looks for replicas once a second.
+        until(lambda: all(ready in lines() for _ in range(8)))
+        until(is_counted)
 
 
 def test_a_stored_job_is_followed_whichever_server_answers(served: Cluster) -> None:

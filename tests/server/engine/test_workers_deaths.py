@@ -250,7 +250,7 @@ def test_a_worker_that_dies_while_the_server_stops_is_not_replaced(
 
 def test_stopping_while_a_worker_loads_leaves_no_process(starts: Path) -> None:
     async def stop() -> None:
-        pool = WorkerPool(settings(), load=loader(worker_loads.slow))
+        pool = WorkerPool(settings(shutdown_grace_s=120), load=loader(worker_loads.slow))
         await pool.start()
         await until(lambda: len(lives(starts)) == 1)
         started = time.monotonic()

@@ -73,7 +73,7 @@ export async function itemOf(file, name, detected = null) {
     ...{ id: (last += 1), name, blob, url, image, kind },
     ...{ refusal: copy ? refusalOf(blob, image, kind) : UNREADABLE, problem: null, note: null },
     ...{ detected: null, facesBefore: [], isFinding: false, isStale: false, overlay: null, draft: null },
-    ...{ run: null, isNext: false, left: null, unsure: null, result: null, sample: 0 },
+    ...{ run: null, isNext: false, left: null, wasLeft: false, unsure: null, result: null, sample: 0 },
   };
   if (detected) setDetected(item, detected, await previewOf(detected.drawing));
   return item;
