@@ -36,8 +36,7 @@ class Cluster:
     environment: dict[str, str]
 
     def new_key(self, amount: str | None = None) -> str:
-        kind = ["--unlimited"] if amount is None else ["--credits", amount]
-        return server_program.new_key(self.environment, *kind)
+        return server_program.new_key(self.environment, amount)
 
     def client(self, key: str) -> httpx.Client:
         return httpx.Client(

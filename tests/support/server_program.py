@@ -64,7 +64,8 @@ def new_key(environment: dict[str, str], credits_: str | None) -> str:
     as `face-detailer keys create` does, whose start takes most of a second.
     """
     data_dir = Path(environment[f"{ENV_PREFIX}DATA_DIR"])
-    engine = open_database(Settings(data_dir=data_dir))
+    database_url = environment.get(f"{ENV_PREFIX}DATABASE_URL")
+    engine = open_database(Settings(data_dir=data_dir, database_url=database_url))
     try:
         amount = None if credits_ is None else Decimal(credits_)
         return KeyRing(engine).create_account("test", amount)
