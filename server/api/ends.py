@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from pipeline.timing import StageTime
 from server.api.contract import credits_text
+from server.api.replies import in_log, row_of
 from server.api.stored import StoredRequest, StoredResult
 from server.api.tracing import trace_job
 from server.logs import with_fields
@@ -33,10 +34,21 @@ def tell_end(
         cost = came_of_it.cost or Decimal(0)
         fields |= {"faces": came_of_it.report.detailed, "cost": credits_text(cost)}
     else:
-        fields["error"] = type(came_of_it).__name__
+        fields["error"] = in_log(came_of_it)
     _log.info("stored request", extra=with_fields(fields))
     parent = None
     # A request that cannot be read has failed for just that.
     with contextlib.suppress(ValueError):
         parent = StoredRequest.from_json(job.request).traceparent
-    trace_job(job.created_ms * 1_000_000, parent, fields, stages, failed=end == "failed")
+    begun_ns = job.created_ms * 1_000_000
+    failed = isinstance(came_of_it, Exception) and row_of(came_of_it).status >= 500
+    trace_job(begun_ns, parent, fields, _from_acceptance(begun_ns, stages), failed=failed)
+
+
+def _from_acceptance(accepted_ns: int, stages: Sequence[StageTime]) -> list[StageTime]:
+    """The wait for a worker began before the engine had the job, which it gets with a place."""
+    if not stages:
+        return []
+    began = [stage.ended_ns if stage.name == "queue" else stage.begun_ns for stage in stages]
+    others = (stage for stage in stages if stage.name != "queue")
+    return [StageTime("queue", accepted_ns, max(accepted_ns, began[0])), *others]

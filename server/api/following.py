@@ -116,7 +116,7 @@ class Following:
         if path is None:
             raise UnknownPath
         keep = f"private, max-age={int(self._keep_s)}, immutable"
-        headers = {"Cache-Control": keep, "X-Content-Type-Options": "nosniff"}
+        headers = request.state.call.headers() | {"Cache-Control": keep}
         return ResultFile(path, media_type=media_type_of(name), headers=headers)
 
     async def _stream(

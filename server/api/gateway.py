@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.accounting import Account, Accounts
 from server.api.contract import KEY_HEADER
-from server.api.replies import Call, error_reply
+from server.api.replies import Call, error_reply, in_log
 from server.errors import MissingKey, NoWorker, ServerError, WorkFailed
 
 _log = logging.getLogger(__name__)
@@ -55,9 +55,8 @@ class Gateway:
         except ClientDisconnect:
             call.error = "the sender went away"
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
-            call.error = f"{type(error).__name__} {error}".rstrip()
+            call.error = in_log(error)
             if isinstance(error, WorkFailed) or not isinstance(error, ServerError):
-                call.error = type(error).__name__
                 _log.error("%s failed", call.id, exc_info=error)
             if not answer.has_begun:
                 await error_reply(error, call)(scope, receive, send)

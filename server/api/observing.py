@@ -76,7 +76,8 @@ class _Seen:
         _write(method, route, self._status, seconds, told)
         stages = () if call is None else call.stages
         has_query = bool(self._scope.get("query_string"))
-        trace_request(route or OTHER, told, stages, has_query=has_query)
+        known = method if method in METHODS else OTHER
+        trace_request(known, route, self._status, told, stages, has_query=has_query)
 
 
 def route_of(scope: Scope) -> str | None:

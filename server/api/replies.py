@@ -105,6 +105,13 @@ def row_of(error: Exception) -> Row:
     return next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
 
 
+def in_log(error: Exception) -> str:
+    """What the log says of an error: its class, and its text where the server made that."""
+    name = type(error).__name__
+    is_own = isinstance(error, errors.ServerError) and not isinstance(error, errors.WorkFailed)
+    return f"{name} {error}".rstrip() if is_own else name
+
+
 def json_text(body: Mapping[str, object]) -> str:
     """JSON as the hosted service writes it: two spaces of indent, a newline at the end."""
     return json.dumps(body, indent=2) + "\n"

@@ -7,6 +7,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pipeline.timing import StageTime, seconds_of
+from server.metrics import OTHER
 
 _CONTEXT: Final = TraceContextTextMapPropagator()
 _HEADER: Final = "traceparent"
@@ -23,14 +24,27 @@ def traceparent() -> str | None:
     return carrier.get(_HEADER)
 
 
-def trace_request(route: str, told: Told, stages: Sequence[StageTime], *, has_query: bool) -> None:
+def trace_request(
+    method: str,
+    route: str | None,
+    status: int,
+    told: Told,
+    stages: Sequence[StageTime],
+    *,
+    has_query: bool,
+) -> None:
     """Say in the span of the request that is being served, if it has one, what the log says of it.
-    Its URL may hold secrets otherwise.
+    Its URL may hold secrets otherwise. `route`: None where nothing is served.
     """
     span = trace.get_current_span()
     if not span.is_recording():
         return
-    span.set_attribute("url.path", route)
+    if route is not None:
+        # Not known yet where it was refused before its route was looked for.
+        span.update_name(f"{method} {route}")
+        span.set_attribute("http.route", route)
+    span.set_attribute("url.path", route or OTHER)
+    span.set_attribute("http.response.status_code", status)
     if has_query:
         span.set_attribute("url.query", "")
     _describe(span, told, stages)

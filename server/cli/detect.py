@@ -69,7 +69,7 @@ def detect(
     """Show which faces of pictures would be detailed, and why others would not."""
     from server import logs
     from server.cli.finders import Here, There
-    from server.cli.interrupting import BEGINS_AGAIN, finished, stoppable
+    from server.cli.interrupting import BEGINS_AGAIN, finished, stoppable, whole
     from server.cli.results import PictureFailed
     from server.cli.sources import expand, is_folder, is_many
     from server.cli.variables import warn_of_unknown_variables
@@ -84,7 +84,7 @@ def detect(
     many = len(inputs) > 1 or is_many(inputs)
     places = _places(sources, overlay, settings, missing=len(missing), many=many)
     for item in missing:
-        _complain(item.why)
+        _say_failed(item.path, item.why, as_json=as_json)
     failed = len(missing)
     done = 0
     with stoppable(lambda: finished(done, len(sources), BEGINS_AGAIN)):
@@ -94,16 +94,16 @@ def detect(
             try:
                 found = finder.find(source, _drawing(options, place))
                 shown = partial(_print, source if many else None, found, as_json=as_json)
-                try:
-                    drawn = _draw(found, place)
-                except PictureFailed:
-                    shown(None)
-                    raise
-                # Before it is shown: whoever has seen it may stop the rest, and it counts.
-                done += 1
-                shown(drawn)
+                with whole():
+                    try:
+                        drawn = _draw(found, place)
+                    except PictureFailed:
+                        shown(None)
+                        raise
+                    shown(drawn)
+                    done += 1
             except PictureFailed as error:
-                _complain(f"{source.shown}: {error}")
+                _say_failed(source.path, f"{source.shown}: {error}", as_json=as_json)
                 failed += 1
     raise typer.Exit(int(failed > 0))
 
@@ -180,6 +180,13 @@ def _complain(sentence: str) -> None:
     print("face-detailer:", printable(sentence), file=sys.stderr, flush=True)
 
 
+def _say_failed(path: Path, why: str, *, as_json: bool) -> None:
+    """For whoever looks on, and as an object for whatever reads the others."""
+    _complain(why)
+    if as_json:
+        print(json.dumps({"source": str(path), "error": why}))
+
+
 def _print(
     source: "Source | None", found: "Detections", drawn: Path | None, *, as_json: bool
 ) -> None:
@@ -188,7 +195,7 @@ def _print(
 
     if as_json:
         report = asdict(found)
-        del report["overlay"]
+        report["overlay"] = None if drawn is None else str(drawn)
         print(json.dumps(report if source is None else {"source": str(source.path), **report}))
         return
     heading = "" if source is None else f"{source.shown}: "

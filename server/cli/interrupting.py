@@ -1,5 +1,6 @@
 """What a command says when Ctrl-C ends it."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,26 @@ def stoppable(say: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise StoppedByUser(say()) from None
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Ctrl-C in the block takes effect at its end, the second time at once. In the main thread."""
+    asked = False
+
+    def wait(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def finished(done: int, pictures: int, how_to_go_on: str) -> str:

@@ -14,7 +14,7 @@ from contract_calls import GOOD
 from http_service import Service
 
 from server import logs
-from server.errors import TimedOut
+from server.errors import BadImage, TimedOut
 from server.setting_values import LogFormat
 
 Serve = Callable[..., AbstractContextManager[Service]]
@@ -120,6 +120,15 @@ def test_a_request_of_the_queue_has_a_line_at_its_end(service: Service, json_lin
     assert len(lines) == 1
     assert lines[0]["request"] == reply.json()["request_id"].replace("-", "")
     assert (lines[0]["end"], lines[0]["faces"], lines[0]["cost"]) == ("done", 1, "0.01")
+
+
+def test_so_has_one_that_failed(service: Service, json_lines: Lines) -> None:
+    service.engine.error = BadImage("the file is broken")
+    headers = {"x-api-key": service.new_key("1")}
+    service.client.post("/v2/face-detailer", json=GOOD, headers=headers)
+    service.until_idle()
+    (line,) = (line for line in json_lines() if line["message"] == "stored request")
+    assert (line["end"], line["error"]) == ("failed", "BadImage the file is broken")
 
 
 def test_nothing_secret_is_in_any_line(

@@ -88,7 +88,10 @@ def test_v2_gives_the_bytes_that_v1_gives(service: Service) -> None:
     accepted = submit(service, key, image_format="webp", image_quality=80)
     ended(service, key, accepted)
     output = get(service, key, accepted.json()["response_url"]).json()["output"]
-    assert service.client.get(output).content == sync.content
+    file = service.client.get(output)
+    assert file.content == sync.content
+    assert re.fullmatch(r"[0-9a-f]{32}", file.headers["x-request-id"])
+    assert file.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_result_can_be_had_in_parts_and_asked_for_by_head(service: Service) -> None:

@@ -66,6 +66,22 @@ def test_where_a_drawing_cannot_be_written_the_faces_are_listed_all_the_same(
 
 
 @pytest.mark.slow
+def test_as_json_each_picture_is_a_line_also_one_that_fails(
+    detect: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    broken, drawn, missing = tmp_path / "broken.png", tmp_path / "drawn", tmp_path / "missing.png"
+    broken.write_bytes(ASTRONAUT.read_bytes()[:1000])
+    code, out, _ = detect(broken, ASTRONAUT, missing, "--json", "--overlay", f"{drawn}/")
+    assert code == 1
+    lines = {line["source"]: line for line in map(json.loads, out.splitlines())}
+    assert lines.keys() == {str(broken), str(ASTRONAUT), str(missing)}
+    assert lines[str(ASTRONAUT)]["overlay"] == str(next(drawn.iterdir()))
+    assert len(lines[str(ASTRONAUT)]["faces"]) == 1
+    assert "broken or incomplete" in lines[str(broken)]["error"]
+    assert str(missing) in lines[str(missing)]["error"]
+
+
+@pytest.mark.slow
 def test_what_was_left_out_is_listed_with_its_reason(
     detect: Callable[..., tuple[int, str, str]],
 ) -> None:

@@ -45,7 +45,7 @@ def test_detect_says_how_many_pictures_are_finished(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(4):
         shutil.copy(EXAMPLE, folder / f"{number}.png")
-    code, _, err = stopped("detect", folder, "--overlay", f"{drawn}/", at="stdout", after="1.png")
+    code, out, err = stopped("detect", folder, "--overlay", f"{drawn}/", at="stdout", after="1.png")
     finished = len(list(drawn.iterdir()))
     assert (code, err[-1]) == (
         130,
@@ -53,6 +53,9 @@ def test_detect_says_how_many_pictures_are_finished(tmp_path: Path) -> None:
         "The same command begins again.",
     )
     assert 1 <= finished < 4
+    # Of each that is finished, all is there.
+    last = drawn / f"{finished - 1}.png"
+    assert out.splitlines()[-1].startswith(f"Drawn into {last}: ")
 
 
 def test_and_of_a_single_one_that_it_is_not() -> None:
