@@ -49,6 +49,7 @@ def _from_acceptance(accepted_ns: int, stages: Sequence[StageTime]) -> list[Stag
     """The wait for a worker began before the engine had the job, which it gets with a place."""
     if not stages:
         return []
-    began = [stage.ended_ns if stage.name == "queue" else stage.begun_ns for stage in stages]
-    others = (stage for stage in stages if stage.name != "queue")
-    return [StageTime("queue", accepted_ns, max(accepted_ns, began[0])), *others]
+    # What runs on Ray has none.
+    has_queue = stages[0].name == "queue"
+    begun_ns = stages[0].ended_ns if has_queue else stages[0].begun_ns
+    return [StageTime("queue", accepted_ns, max(accepted_ns, begun_ns)), *stages[has_queue:]]

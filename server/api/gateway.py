@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.accounting import Account, Accounts
 from server.api.contract import KEY_HEADER
-from server.api.replies import Call, error_reply, in_log
-from server.errors import MissingKey, NoWorker, ServerError, WorkFailed
+from server.api.replies import Call, error_reply, in_log, is_fault
+from server.errors import MissingKey, NoWorker
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Gateway:
             call.error = "the sender went away"
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
             call.error = in_log(error)
-            if isinstance(error, WorkFailed) or not isinstance(error, ServerError):
+            if is_fault(error):
                 _log.error("%s failed", call.id, exc_info=error)
             if not answer.has_begun:
                 await error_reply(error, call)(scope, receive, send)

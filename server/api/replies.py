@@ -105,11 +105,15 @@ def row_of(error: Exception) -> Row:
     return next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
 
 
+def is_fault(error: Exception) -> bool:
+    """Whether the error is of this server's own work, and no answer that it means to give."""
+    return isinstance(error, errors.WorkFailed) or not isinstance(error, errors.ServerError)
+
+
 def in_log(error: Exception) -> str:
     """What the log says of an error: its class, and its text where the server made that."""
     name = type(error).__name__
-    is_own = isinstance(error, errors.ServerError) and not isinstance(error, errors.WorkFailed)
-    return f"{name} {error}".rstrip() if is_own else name
+    return name if is_fault(error) else f"{name} {error}".rstrip()
 
 
 def json_text(body: Mapping[str, object]) -> str:

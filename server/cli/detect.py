@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,14 +92,8 @@ def detect(
         for source, place in zip(sources, places, strict=True):
             try:
                 found = finder.find(source, _drawing(options, place))
-                shown = partial(_print, source if many else None, found, as_json=as_json)
                 with whole():
-                    try:
-                        drawn = _draw(found, place)
-                    except PictureFailed:
-                        shown(None)
-                        raise
-                    shown(drawn)
+                    _show(source if many else None, found, place, as_json=as_json)
                     done += 1
             except PictureFailed as error:
                 _say_failed(source.path, f"{source.shown}: {error}", as_json=as_json)
@@ -156,6 +149,21 @@ def _drawing(options: "DetectOptions", place: Path | None) -> "DetectOptions":
         return options
     encoding = replace(options.encoding, image_format=FORMATS[place.suffix.lower()])
     return replace(options, encoding=encoding, overlay=True)
+
+
+def _show(
+    source: "Source | None", found: "Detections", place: Path | None, *, as_json: bool
+) -> None:
+    """Draw and print what was found.
+
+    Raises:
+        PictureFailed: the drawing cannot be written; all else is printed.
+    """
+    drawn = None
+    try:
+        drawn = _draw(found, place)
+    finally:
+        _print(source, found, drawn, as_json=as_json)
 
 
 def _draw(found: "Detections", place: Path | None) -> Path | None:

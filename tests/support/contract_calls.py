@@ -24,14 +24,23 @@ def assert_error(reply: httpx.Response, status: int, text: str) -> None:
 
 
 @contextlib.contextmanager
-def hanging_up(url: str, path: str, key: str, body: Mapping[str, object]) -> Iterator[None]:
-    """A call whose sender goes away, without having read anything, when the block ends."""
+def sending(url: str, path: str, key: str, part: bytes, length: int) -> Iterator[socket.socket]:
+    """A call with a body in JSON of `length` bytes, of which `part` is sent. Its sender goes away
+    when the block ends.
+    """
     host, port = url.removeprefix("http://").split(":")
-    content = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nx-api-key: {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     )
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(head.encode() + content)
+        connection.sendall(head.encode() + part)
+        yield connection
+
+
+@contextlib.contextmanager
+def hanging_up(url: str, path: str, key: str, body: Mapping[str, object]) -> Iterator[None]:
+    """A call whose sender goes away, without having read anything, when the block ends."""
+    content = json.dumps(body).encode()
+    with sending(url, path, key, content, len(content)):
         yield

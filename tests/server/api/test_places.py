@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+import contract_calls
 import httpx
 import numpy as np
 import PIL.Image
@@ -52,13 +53,7 @@ def body(image: bytes, prompt: str = "", **fields: object) -> dict[str, object]:
 @contextmanager
 def sending(service: Service, key: str, part: bytes = b'{"prompt": ') -> Iterator[socket.socket]:
     """A call whose body never comes to its end."""
-    host, port = service.url.removeprefix("http://").split(":")
-    head = (
-        f"POST /v1/face-detailer HTTP/1.1\r\nHost: {host}\r\nx-api-key: {key}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
-    )
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(head.encode() + part)
+    with contract_calls.sending(service.url, "/v1/face-detailer", key, part, 10**6) as connection:
         yield connection
 
 

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 
+import contract_calls
 import httpx
 import pytest
 from contract_calls import GOOD, assert_error
@@ -23,13 +24,7 @@ MIB = 2**20
 @contextlib.contextmanager
 def sending(service: Service, key: str, path: str, length: int) -> Iterator[socket.socket]:
     """A call whose body never comes to its end."""
-    host, port = service.url.removeprefix("http://").split(":")
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nx-api-key: {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    )
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(head.encode() + b"{")
+    with contract_calls.sending(service.url, path, key, b"{", length) as connection:
         time.sleep(1)
         yield connection
 
